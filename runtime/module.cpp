@@ -1,0 +1,58 @@
+#include "runtime/module.h"
+
+namespace mfl {
+
+ParamStore::ParamStore(Arena& arena, Precision precision, bool gradients)
+    : arena_(arena), precision_(precision), gradients_(gradients) {}
+
+Param& ParamStore::add(std::string name, Shape shape) {
+  MFL_CHECK(!sealed_, "parameter ", name, " was added after the store was sealed");
+  MFL_CHECK(!find(name), "parameter ", name, " was added twice");
+  Param& p = params_.emplace_back();
+  p.name = std::move(name);
+  p.shape = shape;
+  p.first = flat_numel_;
+  p.trainable = gradients_;
+  numel_ += shape.numel();
+  flat_numel_ += (shape.numel() + kAlign - 1) / kAlign * kAlign;
+  return p;
+}
+
+void ParamStore::seal(const Stream& stream) {
+  MFL_CHECK(!sealed_, "a parameter store was sealed twice");
+  sealed_ = true;
+  const Shape flat{flat_numel_};
+  values_ = arena_.empty(flat, precision_.accum, {"parameters"});
+  fill_zero(stream, values_);
+  if (precision_.compute == precision_.accum) {
+    computes_ = values_;
+  } else {
+    computes_ = arena_.empty(flat, precision_.compute, {"parameters, compute copy"});
+    fill_zero(stream, computes_);
+  }
+  if (gradients_) {
+    grads_ = arena_.empty(flat, precision_.accum, {"gradients"});
+    fill_zero(stream, grads_);
+  }
+  for (Param& p : params_) {
+    p.value = values_.rows(p.first, p.numel()).reshape(p.shape);
+    p.compute = computes_.rows(p.first, p.numel()).reshape(p.shape);
+    if (gradients_) p.grad = grads_.rows(p.first, p.numel()).reshape(p.shape);
+  }
+}
+
+Param* ParamStore::find(std::string_view name) {
+  for (Param& p : params_)
+    if (p.name == name) return &p;
+  return nullptr;
+}
+
+ParamRange ParamStore::range(std::size_t from, std::size_t to) const {
+  MFL_CHECK(from <= to && to <= params_.size(), "parameters ", from, " to ", to, " of ", params_.size());
+  if (from == to) return {};
+  const std::int64_t first = params_[from].first;
+  const std::int64_t end = to < params_.size() ? params_[to].first : flat_numel_;
+  return {first, end - first};
+}
+
+}  // namespace mfl

@@ -59,8 +59,9 @@ class Shape {
 
  private:
   int index(int axis) const {
-    MFL_ASSERT(axis < rank_ && axis >= -rank_);
-    return axis < 0 ? axis + rank_ : axis;
+    const int i = axis < 0 ? axis + rank_ : axis;
+    MFL_CHECK(i >= 0 && i < rank_, "axis ", axis, " of a shape with ", rank_, " axes");
+    return i;
   }
   std::array<std::int64_t, kMaxRank> axes_{};
   int rank_ = 0;

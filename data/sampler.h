@@ -1,0 +1,47 @@
+// Which samples a step trains on: a pure function of (seed, data set size, global batch, step).
+//
+// Each epoch has its own permutation. Step s of an epoch takes entries [s G, s G + G) of it, G = world * batch; rank r
+// takes its share of `batch` of them. The order therefore does not depend on how many ranks share a global batch. What is
+// left at the end of an epoch is dropped. A set smaller than one global batch wraps around within the step.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace mfl::data {
+
+// One use of a sample. `pass` counts how often the sample has been used before; draws are keyed by it.
+struct Pick {
+  std::int64_t sample = 0;
+  std::uint64_t pass = 0;
+  bool operator==(const Pick&) const = default;
+};
+
+struct SamplerOptions {
+  std::int64_t size = 0;        // samples in the set
+  std::int64_t batch = 1;       // per rank and step
+  int rank = 0, world = 1;
+  std::uint64_t seed = 777;
+  bool shuffle = true;          // false: file order
+  bool once = false;            // validation: one pass in file order; the last steps may be short or empty, nothing wraps
+};
+
+class Sampler {
+ public:
+  // Throws DataError for an empty set.
+  explicit Sampler(SamplerOptions);
+  // This rank's share of step `step`. Not thread-safe: it remembers the last permutation.
+  std::vector<Pick> picks(std::uint64_t step);
+  // Steps of an epoch: floor(size / G), at least 1; ceil when `once`.
+  std::int64_t steps_per_epoch() const;
+  bool wraps() const { return !options_.once && options_.size < options_.batch * options_.world; }
+  const SamplerOptions& options() const { return options_; }
+
+ private:
+  const std::vector<std::int64_t>& permutation(std::uint64_t epoch);
+  SamplerOptions options_;
+  std::uint64_t epoch_ = ~std::uint64_t{0};
+  std::vector<std::int64_t> permutation_;
+};
+
+}  // namespace mfl::data

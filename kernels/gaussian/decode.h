@@ -37,7 +37,7 @@ struct DecodeConfig {
 };
 
 struct DecodeFwd {
-  ConstView free;      // [B, n_g, C_g]                    f64 | f32 | bf16; not given: n_g = 0
+  ConstView free = {}; // [B, n_g, C_g]                    f64 | f32 | bf16; not given: n_g = 0
   ConstView pixel;     // [B, V * H/p * W/p, p * p * C_g]  dtype of free
   ConstView c2w;       // [B, V, 4, 4]                     f32 | f64; the first axis may be strided
   ConstView fxfycxcy;  // [B, V, 4]                        dtype of c2w; pixels
@@ -53,12 +53,13 @@ void decode_fwd(const Stream&, const DecodeFwd&);
 
 // For aligned pixels every raw xyz channel gets (dxyz . d) * dt/ds * s (1 - s) / 3.
 struct DecodeBwd {
-  ConstView free, pixel, c2w, fxfycxcy;  // as in forward
+  ConstView free = {};
+  ConstView pixel, c2w, fxfycxcy;  // as in forward
   int height = 0, width = 0;
   DecodeConfig config;
   ConstView dxyz, dfeatures, dscaling, drotation, dopacity;  // accum type, shapes of the outputs
-  View dfree;   // [B, n_g, C_g]                    dtype of free; out
-  View dpixel;  // [B, V * H/p * W/p, p * p * C_g]  dtype of pixel; out
+  View dfree = {};  // [B, n_g, C_g]                    dtype of free; out
+  View dpixel;      // [B, V * H/p * W/p, p * p * C_g]  dtype of pixel; out
   GradMode mode = GradMode::overwrite;                       // of both
 };
 void decode_bwd(const Stream&, const DecodeBwd&);

@@ -56,27 +56,33 @@ class GradReducer {
  private:
   struct Bucket {
     ParamRange range;
-    std::size_t from, to;      // parameters, registration order
-    int trainable = 0, waiting = 0;
-    Event sent, done;
+    std::size_t first, last;   // parameters, registration order, both inclusive
+    int trainable, waiting;    // parameters; those not ready yet
+    Event ready, done;         // on the compute stream; on the communication stream
   };
-  void send(const Ctx&, std::size_t bucket);
+  void send_next(const Ctx&);
 
   const ParamStore& params_;
   Communicator& comm_;
   Stream stream_;
   std::vector<Bucket> buckets_;                  // in sending order
   std::vector<int> bucket_of_;                   // by parameter; -1: frozen
-  std::vector<char> ready_;                      // by parameter
-  bool reduce_ = false;
-  std::atomic<std::size_t> next_{0};             // buckets sent in this step
-  struct Join {
-    Event reached, passed;                       // compute stream came to the join; communication done
-    bool used = false;
+  std::vector<char> ready_;                      // by parameter, of this micro-batch
+  bool active_ = false;                          // this micro-batch is reduced, and there is somebody to reduce with
+  // Read by the watchdog's thread.
+  std::atomic<std::size_t> sent_{0};             // buckets handed to the communicator in this step
+  std::atomic<bool> sending_{false};             // inside the communicator, with bucket sent_
+
+  // Two steps' worth of events: the timing of the last one is read while the next one runs.
+  struct Step {
+    explicit Step(Device d) : begun(d), reached(d), passed(d) {}
+    Event begun, reached, passed;                // first bucket starts; compute arrives at the join; last bucket is done
     double host_ms = 0;                          // CPU: time inside the collectives
+    bool joined = false;
   };
-  Join joins_[2];
-  std::size_t steps_ = 0;
+  Step& step() { return steps_[step_ % 2]; }
+  Step steps_[2];
+  std::size_t step_ = 0;
 };
 
 }  // namespace mfl

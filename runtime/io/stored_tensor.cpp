@@ -255,14 +255,14 @@ void read_dense(const StoredTensor& t, std::byte* to) {
 
 class BytesStorage final : public Storage {
  public:
-  BytesStorage(std::vector<std::byte> bytes, StoredType type)
-      : Storage(type, static_cast<std::int64_t>(bytes.size() / size_of(type))), bytes_(std::move(bytes)) {}
+  BytesStorage(std::shared_ptr<const std::vector<std::byte>> bytes, StoredType type)
+      : Storage(type, static_cast<std::int64_t>(bytes->size() / size_of(type))), bytes_(std::move(bytes)) {}
   void read(std::uint64_t first, std::span<std::byte> into) const override {
-    std::memcpy(into.data(), bytes_.data() + first, into.size());
+    std::memcpy(into.data(), bytes_->data() + first, into.size());
   }
 
  private:
-  std::vector<std::byte> bytes_;
+  std::shared_ptr<const std::vector<std::byte>> bytes_;
 };
 
 class ViewStorage final : public Storage {
@@ -365,10 +365,13 @@ StoredTensor stored(const Tensor& t) {
 StoredTensor stored(StoredType type, Shape shape, std::function<void(std::uint64_t, std::span<std::byte>)> produce) {
   return whole(std::make_shared<ProducedStorage>(type, shape.numel(), std::move(produce)), shape);
 }
-StoredTensor stored(std::vector<std::byte> bytes, StoredType type, Shape shape) {
-  MFL_CHECK(bytes.size() == static_cast<std::size_t>(shape.numel()) * size_of(type), bytes.size(), " bytes for ", shape,
-            " of ", type);
+StoredTensor stored(std::shared_ptr<const std::vector<std::byte>> bytes, StoredType type, Shape shape) {
+  MFL_CHECK(bytes->size() == static_cast<std::size_t>(shape.numel()) * size_of(type), bytes->size(), " bytes for ",
+            shape, " of ", type);
   return whole(std::make_shared<BytesStorage>(std::move(bytes), type), shape);
+}
+StoredTensor stored(std::vector<std::byte> bytes, StoredType type, Shape shape) {
+  return stored(std::make_shared<const std::vector<std::byte>>(std::move(bytes)), type, shape);
 }
 StoredTensor stored_scalar(float x) {
   std::vector<std::byte> bytes(sizeof x);

@@ -91,6 +91,7 @@ StoredTensor stored(const Tensor&);
 StoredTensor stored(StoredType, Shape, std::function<void(std::uint64_t first, std::span<std::byte>)> produce);
 // Owned bytes: scalars, small foreign arrays.
 StoredTensor stored(std::vector<std::byte>, StoredType, Shape);
+StoredTensor stored(std::shared_ptr<const std::vector<std::byte>>, StoredType, Shape);
 StoredTensor stored_scalar(float);
 
 }  // namespace mfl::io

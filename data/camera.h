@@ -35,7 +35,8 @@ void check_camera(const Camera&, const std::string& where);
 // The same camera for the image resized to width x height. Both axes are scaled by their own ratio, which stays exact when
 // the image is squashed.
 Camera scaled(const Camera&, int from_width, int from_height, int width, int height);
-// The camera of the image flipped left to right, in the world mirrored by y -> -y. Exact, and the same mirror for all views.
+// The camera of the image flipped left to right, in the world mirrored by x -> -x (which keeps up, be it Y or Z). Exact, and
+// the same mirror for all views.
 Camera flipped(const Camera&, int width);
 // The camera of the image rotated counter-clockwise about its centre. Needs fx = fy (within 1e-4): throws DataError.
 Camera rolled(const Camera&, int width, int height, double degrees, const std::string& where);

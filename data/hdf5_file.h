@@ -90,6 +90,7 @@ class ViewReader {
   const std::string& view_name(std::int64_t sample, int view) const;
   const Camera& camera(std::int64_t sample, int view) const;
   bool has_alpha(std::int64_t sample) const;
+  std::int64_t file_index(std::int64_t sample) const;          // of the whole file, not of the split
   std::int64_t raw_frame(std::int64_t sample) const;
   Split split(std::int64_t sample) const;
   std::optional<Vec3> up(std::int64_t sample) const;
@@ -111,7 +112,7 @@ class ViewReader {
   std::unique_ptr<Impl> impl_;
 };
 
-// Reads every view, compares every pixel hash and the content hash. Throws DataError at the first difference; returns the
+// Reads every view of the whole file, compares every pixel hash and the content hash. Throws DataError at the first difference; returns the
 // number of views. `progress(done, total)` may be empty.
 std::int64_t verify_file(const std::string& path, const std::function<void(std::int64_t, std::int64_t)>& progress = {});
 

@@ -33,6 +33,7 @@ struct LoaderOptions {
 
 class Loader {
  public:
+  // SamplerOptions::size is taken from the data set.
   Loader(std::shared_ptr<const Dataset>, SamplerOptions, LoaderOptions = {});
   ~Loader();
   Loader(const Loader&) = delete;

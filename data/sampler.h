@@ -2,7 +2,8 @@
 //
 // Each epoch has its own permutation. Step s of an epoch takes entries [s G, s G + G) of it, G = world * batch; rank r
 // takes its share of `batch` of them. The order therefore does not depend on how many ranks share a global batch. What is
-// left at the end of an epoch is dropped. A set smaller than one global batch wraps around within the step.
+// left at the end of an epoch is dropped. A set smaller than one global batch goes around as often as a step needs, without
+// dropping: entry j of step s is use s G + j of the endless row of permutations.
 #pragma once
 
 #include <cstdint>

@@ -18,7 +18,7 @@
 namespace mfl {
 
 // What a draw is for. Part of the key: two purposes never share numbers. Append only; stored runs depend on the values.
-enum class Draw : std::uint32_t { init = 1, sample_order = 2, views = 3, background = 4, augment = 5, test = 6, noise = 7 };
+enum class Draw : std::uint32_t { init = 1, sample_order = 2, views = 3, background = 4, augment = 5, test = 6, noise = 7, scene = 8 };
 
 struct Philox4 {
   std::uint32_t v[4];

@@ -30,6 +30,23 @@ Tensor Tensor::on_heap(Shape shape, DType dtype, Device device, Purpose purpose)
   return Tensor(block, shape, dtype);
 }
 
+Tensor Tensor::pinned(Shape shape, DType dtype, Purpose purpose) {
+  auto* block = new detail::Block;
+  block->bytes = static_cast<std::size_t>(shape.numel()) * size_of(dtype);
+  block->purpose = purpose;
+  block->release = [](detail::Block* b) noexcept {
+    backend::deallocate_pinned(b->data);
+    delete b;
+  };
+  try {
+    block->data = backend::allocate_pinned(block->bytes);
+  } catch (...) {
+    delete block;
+    throw;
+  }
+  return Tensor(block, shape, dtype);
+}
+
 Tensor Tensor::reshape(Shape shape) const {
   MFL_CHECK(shape.numel() == numel(), "reshape: ", shape_, " has another number of elements than ", shape);
   Tensor t = *this;

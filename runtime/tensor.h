@@ -58,6 +58,8 @@ class Tensor {
 
   // Plain host or device memory outside any arena: tests, small long-lived state. Contents undefined.
   static Tensor on_heap(Shape, DType, Device = kCpu, Purpose = {});
+  // Host memory that a GPU copies from and to asynchronously; plain where there is none.
+  static Tensor pinned(Shape, DType, Purpose = {});
 
   explicit operator bool() const { return block_ != nullptr; }
   const Shape& shape() const { return shape_; }

@@ -1,0 +1,195 @@
+// mfl_data: data sets on the command line. Every command is one function.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "data/image_file.h"
+#include "data/pack.h"
+#include "data/scenes.h"
+#include "runtime/log.h"
+
+namespace {
+
+using namespace mfl;
+using namespace mfl::data;
+namespace fs = std::filesystem;
+
+// On a terminal one line that moves, else a line every tenth.
+std::function<void(std::int64_t, std::int64_t)> progress(const char* what) {
+  return [what, last = std::int64_t{-1}](std::int64_t done, std::int64_t total) mutable {
+    const std::int64_t tenth = done * 10 / total;
+    if (isatty(2)) {
+      std::fprintf(stderr, "\r%s: %lld of %lld%s", what, static_cast<long long>(done), static_cast<long long>(total), done == total ? "\n" : "");
+    } else if (tenth != last) {
+      last = tenth;
+      std::fprintf(stderr, "%s: %lld of %lld\n", what, static_cast<long long>(done), static_cast<long long>(total));
+    }
+  };
+}
+
+Split parse_split(const std::string& s) {
+  static const std::map<std::string, Split> kNames{{"train", Split::train}, {"val", Split::val}, {"test", Split::test}, {"", Split::unassigned}};
+  const auto it = kNames.find(s);
+  if (it == kNames.end()) throw_error<ConfigError>("--split must be train, val or test, got \"", s, "\"");
+  return it->second;
+}
+
+void print_info(const std::string& file, bool cameras) {
+  const ViewReader r(file);
+  std::map<int, int> views;
+  std::map<Split, int> splits;
+  double foreground = 0, least = 1, most = 0;
+  std::int64_t total = 0, alpha = 0;
+  for (std::int64_t s = 0; s < r.size(); ++s) {
+    ++views[r.views(s)], ++splits[r.split(s)], alpha += r.has_alpha(s);
+    for (int v = 0; v < r.views(s); ++v) {
+      const double f = r.foreground(s, v);
+      foreground += f, least = std::min(least, f), most = std::max(most, f), ++total;
+    }
+  }
+  std::printf("%s: mfl-views version %d\n", file.c_str(), kFormatVersion);
+  std::printf("  samples      %lld\n  views        ", static_cast<long long>(r.size()));
+  for (const auto& [count, samples] : views) std::printf("%d (%d samples) ", count, samples);
+  std::printf("\n  image        %d x %d RGBA, 8 bit (%lld samples came with alpha)\n", r.width(), r.height(), static_cast<long long>(alpha));
+  std::printf("  foreground   mean %.2f %%, from %.2f %% to %.2f %% of a view\n", 100 * foreground / static_cast<double>(total), 100 * least, 100 * most);
+  std::printf("  split       ");
+  for (const auto& [split, samples] : splits)
+    std::printf(" %s %d", split == Split::train ? "train" : split == Split::val ? "val" : split == Split::test ? "test" : "unassigned", samples);
+  const std::uintmax_t bytes = fs::file_size(file.substr(0, file.find('#')));
+  std::printf("\n  file         %.1f MB, %.1f %% of the raw pixels\n", static_cast<double>(bytes) / 1e6,
+              100.0 * static_cast<double>(bytes) / (4.0 * r.width() * r.height() * static_cast<double>(total)));
+  std::printf("  content      sha256 %s\n", r.content_hash().c_str());
+  const auto recipe = nlohmann::json::parse(r.recipe(), nullptr, false);
+  if (recipe.is_object() && recipe.contains("tool")) std::printf("  made by      %s\n", recipe["tool"].dump().c_str());
+  if (!cameras) {
+    std::printf("  --cameras prints the rig of the first sample\n");
+    return;
+  }
+  std::printf("  sample %s:\n  view              distance  azimuth  elevation      fx      fy      cx      cy\n", r.sample_name(0).c_str());
+  for (int v = 0; v < r.views(0); ++v) {
+    const Camera& c = r.camera(0, v);
+    const Vec3 p = position(c);
+    const double d = std::hypot(p[0], p[1], p[2]), deg = 180 / 3.14159265358979;
+    std::printf("  %-16s  %8.3f  %7.2f  %9.2f  %6.1f  %6.1f  %6.1f  %6.1f\n", r.view_name(0, v).c_str(), d, deg * std::atan2(p[1], p[0]),
+                d > 0 ? deg * std::asin(p[2] / d) : 0, c.fx, c.fy, c.cx, c.cy);
+  }
+}
+
+struct ScenesArguments {
+  std::string output, folders;
+  std::int64_t samples = 8, first = 0;
+  SceneOptions scene;
+  bool overwrite = false;
+};
+void make_scenes(const ScenesArguments& a) {
+  if (a.output.empty() && a.folders.empty()) throw_error<ConfigError>("mfl_data scenes needs --output FILE.h5, --folders DIR, or both");
+  if (a.samples < 1 || a.scene.views < 1 || a.scene.views > 4096 || a.scene.image_size < 8 || a.scene.image_size > 4096)
+    throw_error<ConfigError>("mfl_data scenes: samples must be positive, views from 1 to 4096, image_size from 8 to 4096");
+  std::unique_ptr<ViewWriter> writer;
+  if (!a.output.empty()) {
+    PackInfo info;
+    info.width = info.height = a.scene.image_size;
+    info.samples = a.samples, info.max_views = a.scene.views;
+    for (int v = 0; v < a.scene.views; ++v) info.ring_order.push_back(v);
+    info.recipe = nlohmann::json{{"tool", "mfl_data scenes"}, {"seed", a.scene.seed}, {"first", a.first}, {"views", a.scene.views},
+                                 {"image_size", a.scene.image_size}, {"elevation", a.scene.elevation_degrees}}.dump();
+    writer = std::make_unique<ViewWriter>(a.output, info, a.overwrite);
+  }
+  std::ofstream list;
+  if (!a.folders.empty()) {
+    fs::create_directories(a.folders);
+    list.open(fs::path(a.folders) / "data_train.txt");
+  }
+  const auto show = progress("scenes");
+  for (std::int64_t i = 0; i < a.samples; ++i) {
+    const Sample s = make_scene(a.scene, a.first + i);
+    if (writer) writer->add(s);
+    if (list.is_open()) {
+      write_sample((fs::path(a.folders) / s.name).string(), s);
+      list << s.name << '\n';
+    }
+    show(i + 1, a.samples);
+  }
+  if (writer) writer->finish();
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("mfl_data: packs, checks, shows and makes multi-view data sets");
+  app.require_subcommand(1);
+
+  std::string input, output, folder, split;
+  PackOptions options;
+  bool cameras = false;
+  CLI::App* pack_command = app.add_subcommand("pack", "sample folders into one HDF5 file");
+  pack_command->add_option("LIST_OR_DIR", input, "list file (one sample folder a line), a sample folder, or a folder of them")->required();
+  pack_command->add_option("-o,--output", output, "the file to write")->required();
+  pack_command->add_option("--image_size", options.image_size, "resize to this square; default: keep the size");
+  pack_command->add_option("--split", split, "mark all samples: train, val or test");
+  pack_command->add_flag("--skip-broken", options.skip_broken, "leave broken samples out and name them, instead of stopping");
+  pack_command->add_flag("--overwrite", options.overwrite, "replace an existing file");
+  CLI::App* unpack_command = app.add_subcommand("unpack", "one HDF5 file into sample folders");
+  unpack_command->add_option("FILE", input)->required();
+  unpack_command->add_option("-o,--output", folder, "the folder to write")->required();
+  CLI::App* verify_command = app.add_subcommand("verify", "reads all of a file and compares every hash");
+  verify_command->add_option("FILE", input)->required();
+  CLI::App* info_command = app.add_subcommand("info", "what a file holds");
+  info_command->add_option("FILE", input)->required();
+  info_command->add_flag("--cameras", cameras, "also the rig of the first sample");
+  ScenesArguments scenes;
+  CLI::App* scenes_command = app.add_subcommand("scenes", "procedural scenes, made from a seed");
+  scenes_command->add_option("-o,--output", scenes.output, "packed file to write");
+  scenes_command->add_option("--folders", scenes.folders, "sample folders and data_train.txt to write");
+  scenes_command->add_option("--samples", scenes.samples, "number of scenes")->capture_default_str();
+  scenes_command->add_option("--first", scenes.first, "number of the first scene; disjoint ranges are disjoint sets")->capture_default_str();
+  scenes_command->add_option("--views", scenes.scene.views, "cameras on the ring")->capture_default_str();
+  scenes_command->add_option("--image_size", scenes.scene.image_size, "side of the images")->capture_default_str();
+  scenes_command->add_option("--seed", scenes.scene.seed, "of the scenes")->capture_default_str();
+  scenes_command->add_option("--elevation", scenes.scene.elevation_degrees, "of the ring, degrees")->capture_default_str();
+  scenes_command->add_flag("--overwrite", scenes.overwrite, "replace an existing file");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? kExitOk : kExitConfig;
+  }
+  if (pack_command->parsed()) {
+    if (options.image_size < 0) throw_error<ConfigError>("--image_size must be positive, got ", options.image_size);
+    options.split = parse_split(split);
+    options.progress = progress("pack");
+    const PackResult result = pack(find_samples(input), output, options);
+    std::printf("%s: %lld samples packed", output.c_str(), static_cast<long long>(result.packed));
+    if (!result.left_out.empty()) std::printf(", %zu left out", result.left_out.size());
+    std::printf("\n");
+  } else if (unpack_command->parsed()) {
+    unpack(input, folder);
+    std::printf("%s: written\n", folder.c_str());
+  } else if (verify_command->parsed()) {
+    const std::int64_t views = verify_file(input, progress("verify"));
+    std::printf("%s: all %lld views and the content hash are right\n", input.c_str(), static_cast<long long>(views));
+  } else if (info_command->parsed()) {
+    print_info(input, cameras);
+  } else if (scenes_command->parsed()) {
+    make_scenes(scenes);
+    if (!scenes.output.empty()) std::printf("%s: %lld scenes\n", scenes.output.c_str(), static_cast<long long>(scenes.samples));
+    if (!scenes.folders.empty()) std::printf("%s: %lld scenes as folders\n", scenes.folders.c_str(), static_cast<long long>(scenes.samples));
+  }
+  return kExitOk;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "mfl_data: %s\n", e.what());
+    return mfl::exit_code(e);
+  }
+}

@@ -74,9 +74,11 @@ struct Tap {
   }
 };
 
-// weight [O, KH, KW, I] as [KH, KW, I, O] or [KH, KW, O, I], the last axis padded with zeros, in f64.
+// weight [O, KH, KW, I] as [KH, KW, I, O] or [KH, KW, O, I], the last axis padded with zeros, in f64. Written in bands of
+// rows, so that neither side strides through memory for every element.
 template <class T>
 std::vector<double> matrix(const ConstView& weight, bool transposed) {
+  constexpr std::int64_t kBand = 16;
   const std::int64_t out = weight.shape[0], taps = weight.shape[1] * weight.shape[2], in = weight.shape[3];
   const std::int64_t rows = transposed ? out : in, columns = transposed ? in : out;
   const std::int64_t padded = (columns + kChannels - 1) / kChannels * kChannels;
@@ -84,9 +86,11 @@ std::vector<double> matrix(const ConstView& weight, bool transposed) {
   std::vector<double> m(std::size_t(taps * rows * padded), 0.0);
 #pragma omp parallel for collapse(2)
   for (std::int64_t t = 0; t < taps; ++t)
-    for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t band = 0; band < rows; band += kBand)
       for (std::int64_t c = 0; c < columns; ++c)
-        m[std::size_t((t * rows + r) * padded + c)] = double(transposed ? w[(r * taps + t) * in + c] : w[(c * taps + t) * in + r]);
+        for (std::int64_t r = band; r < std::min(band + kBand, rows); ++r)
+          m[std::size_t((t * rows + r) * padded + c)] =
+              double(transposed ? w[(r * taps + t) * in + c] : w[(c * taps + t) * in + r]);
   return m;
 }
 

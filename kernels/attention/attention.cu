@@ -1,7 +1,35 @@
-// Attention, launches.
+// Attention, forward and backward: which kernels run, and their launches.
+//   Map        bf16, Hopper, D = 64: fwd_sm90.cuh, bwd_sm90.cuh (wgmma, bulk copies, a copying warpgroup beside the computing
+//              ones). bf16, everything else: fwd_sm80.cuh, bwd_sm80.cuh (mma.m16n8k16, cp.async). f32: f32.cuh (FMA units).
+//              A block owns 64 to 192 rows of one head and passes over the other side's rows in tiles; y, dq, dk, dv and both
+//              P and dS live in registers. Backward recomputes P from lse in two kernels, one that owns keys (dk, dv) and one
+//              that owns queries (dq); before them one warp a query computes delta.
+//   FLOPs      4 B A Tq Tk D forward, 10 B A Tq Tk D backward (of which 14 are computed: the logits and dP twice).
+//   Bytes      at T = 24578, A = 16: 50 MB an operand, once from memory and then from L2; far below what bounds.
+//   Bound by   tensor cores and, forward, as much by exponentials: at D = 64 one exponential costs the special function unit
+//              what its 256 FLOPs cost the tensor cores (1/16 clock each), so either must run under the other.
+//   Measured   [1, 24578, 16, 64] on one H100 SXM (700 W, driver 580.159.04, CUDA 13.0, 2026-11-22), median of 12:
+//                Hopper    forward 4.16 ms, 595 TFLOP/s;  backward 13.4 ms, 462 TFLOP/s (dk-dv 8.02, dq 5.32, delta 0.07)
+//                portable  forward 9.36 ms, 264 TFLOP/s;  backward 27.5 ms, 225 TFLOP/s
+//                cuDNN 9.19 through PyTorch 2.11: forward 5.84 ms, backward 14.6 ms; its flash attention: 7.86 ms, 23.3 ms
+//              tests/bench/results/h100-sxm/attention.jsonl
+//   Rejected   Hopper forward: warpgroups that take turns in issuing products 4.53 ms; one or two of eight exponentials as
+//              polynomials on the FMA units 4.74, 5.05 ms (issue slots run short before the special function unit does); two
+//              warpgroups of 64 queries 5.18 ms with tiles of 128 keys, 5.78 ms with 192.
+//              dk-dv: tiles of 64 queries 9.27 ms, with k and v in registers 8.31 ms, with three warpgroups 8.79 ms.
+//              dq: two warpgroups, tiles of 128 keys 5.93 ms, with q and dy in registers 5.73 ms; three warpgroups and tiles of
+//              64 without the registers 5.56 ms.
+//              A product in flight across the loop's back edge, or a branch between products: the compiler serialises them all
+//              (C7515, C7520); hence the first step outside the loop is the one that masks.
+//   Numerics   bf16 operands, f32 accumulation, P and dS rounded to bf16, ex2.approx (2^-22) with log2(e) folded into the scale.
+//   Deterministic: yes; every sum has one owner and a fixed order, no atomics.
 #include "kernels/attention/bwd_sm80.cuh"
+#include "kernels/attention/bwd_sm90.cuh"
 #include "kernels/attention/f32.cuh"
 #include "kernels/attention/fwd_sm80.cuh"
+#include "kernels/attention/fwd_sm90.cuh"
+
+#include "runtime/log.h"
 
 #include <cmath>
 #include <type_traits>
@@ -37,10 +65,38 @@ void fwd_f32(const Stream& s, const AttentionFwd& a, float scale, Lengths n) {
 }
 
 template <int kD>
-void fwd_bf16(const Stream& s, const AttentionFwd& a, float scale, Lengths n) {
+void fwd_portable(const Stream& s, const AttentionFwd& a, float scale, Lengths n) {
   launch("attention_fwd_sm80_kernel", s, sm80::attention_fwd_sm80_kernel<kD>, grid_of(n.queries, sm80::kTile, a.q.shape),
          sm80::kThreads, sizeof(sm80::FwdShared<kD>), rows<bf16>(a.q), rows<bf16>(a.k), rows<bf16>(a.v), rows<bf16>(a.y),
          pointer<float>(a.lse), scale, n);
+}
+
+// Whether Hopper's kernels run: on a GPU of compute capability 9.0, in a build for sm_90a. A process has one kind of GPU.
+bool hopper() {
+  static const bool runs = [] {
+    int device = 0, major = 0;
+    MFL_CUDA(cudaGetDevice(&device));
+    MFL_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+    if (major != 9) return false;
+    cudaFuncAttributes attributes{};
+    MFL_CUDA(cudaFuncGetAttributes(&attributes, sm90::attention_fwd_sm90_kernel<sm90::Forward>));
+    const bool built = attributes.maxThreadsPerBlock >= sm90::Forward::tiles.threads();
+    if (!built)
+      log_warning("attention: this is a Hopper GPU, but the build has no code for sm_90a; the portable kernels take twice the "
+                  "time. Configure with -DCMAKE_CUDA_ARCHITECTURES=90a-real, or with the preset release.");
+    return built;
+  }();
+  return runs;
+}
+
+template <int kD>
+void fwd_bf16(const Stream& s, const AttentionFwd& a, float scale, Lengths n) {
+  if constexpr (kD == sm90::kD)
+    if (hopper()) {
+      sm90::fwd<sm90::Forward>(native(s), a, scale, n);
+      return check_launch("attention_fwd_sm90_kernel", s);
+    }
+  fwd_portable<kD>(s, a, scale, n);
 }
 
 template <class T, int kD>
@@ -62,14 +118,26 @@ void bwd_f32(const Stream& s, const AttentionBwd& a, float scale, Lengths n) {
 }
 
 template <int kD>
-void bwd_bf16(const Stream& s, const AttentionBwd& a, float scale, Lengths n) {
+void bwd_portable(const Stream& s, const AttentionBwd& a, float scale, Lengths n) {
   const QueryScalars scalars = query_scalars(a.scratch);
   const auto q = rows<bf16>(a.q), k = rows<bf16>(a.k), v = rows<bf16>(a.v), dy = rows<bf16>(a.dy);
-  delta<bf16, kD>(s, a, scalars, n);
   launch("attention_dkdv_sm80_kernel", s, sm80::attention_dkdv_sm80_kernel<kD>, grid_of(n.keys, sm80::kTile, a.q.shape),
          sm80::kThreads, sizeof(sm80::DkDvShared<kD>), q, k, v, dy, scalars, rows<bf16>(a.dk), rows<bf16>(a.dv), scale, n);
   launch("attention_dq_sm80_kernel", s, sm80::attention_dq_sm80_kernel<kD>, grid_of(n.queries, sm80::kTile, a.q.shape),
          sm80::kThreads, sizeof(sm80::DqShared<kD>), q, k, v, dy, scalars, rows<bf16>(a.dq), scale, n);
+}
+
+template <int kD>
+void bwd_bf16(const Stream& s, const AttentionBwd& a, float scale, Lengths n) {
+  delta<bf16, kD>(s, a, query_scalars(a.scratch), n);
+  if constexpr (kD == sm90::kD)
+    if (hopper()) {
+      sm90::dkdv<sm90::DkDv>(native(s), a, scale, n);
+      check_launch("attention_dkdv_sm90_kernel", s);
+      sm90::dq<sm90::Dq>(native(s), a, scale, n);
+      return check_launch("attention_dq_sm90_kernel", s);
+    }
+  bwd_portable<kD>(s, a, scale, n);
 }
 
 }  // namespace

@@ -146,6 +146,7 @@ void visit_keys(Visitor& v, Config& c) {
   v("mfl.lr_updates", o.lr_updates);
   v("mfl.bucket_mb", o.bucket_mb);
   v("mfl.max_skipped", o.max_skipped);
+  v("mfl.stall_seconds", o.stall_seconds);
   v("mfl.keep_best", o.keep_best);
   v("mfl.log_dir", o.log_dir);
   v("mfl.peak_tflops", o.peak_tflops);
@@ -563,6 +564,7 @@ void check_rest(const Rules& r, const GslrmConfig& c) {
   r.require(o.lr_updates >= 0, "mfl.lr_updates", "must not be negative, got ", o.lr_updates, '.');
   r.require(o.bucket_mb > 0, "mfl.bucket_mb", "must be positive, not ", o.bucket_mb, '.');
   r.require(o.max_skipped > 0, "mfl.max_skipped", "must be positive, not ", o.max_skipped, '.');
+  r.require(o.stall_seconds >= 0, "mfl.stall_seconds", "must not be negative, got ", o.stall_seconds, '.');
   r.require(o.peak_tflops >= 0, "mfl.peak_tflops", "must not be negative, got ", o.peak_tflops, '.');
   r.require(o.val_samples >= 0, "mfl.val_samples", "must not be negative, got ", o.val_samples, '.');
   r.require(o.render.turntable_views > 0, "mfl.render.turntable_views", "must be positive, not ", o.render.turntable_views, '.');
@@ -650,7 +652,9 @@ std::string GslrmConfig::val_data() const {
 }
 
 std::string packed_path(const std::string& dataset_path) {
-  return dataset_path.empty() ? "" : std::filesystem::path(dataset_path).replace_extension(".h5").string();
+  const std::filesystem::path path = dataset_path.substr(0, dataset_path.find('#'));
+  if (path.empty() || path.extension() == ".h5" || path.extension() == ".hdf5") return dataset_path;
+  return std::filesystem::path(dataset_path).replace_extension(".h5").string();
 }
 
 ConfigOverride parse_override(const std::string& s) {

@@ -131,6 +131,7 @@ struct MflConfig {
   std::int64_t lr_updates = 0;     // length of the schedule in updates; 0: the published rule (whole epochs)
   double bucket_mb = 64;           // gradient bucket of the data-parallel reduction
   int max_skipped = 100;           // stop after this many consecutive updates that were not applied
+  double stall_seconds = 600;      // no progress for so long ends the run on all ranks; 0: no watch
   std::string keep_best = "psnr";  // validation metric whose best checkpoint is never deleted; none
   std::string log_dir;             // event files, JSON lines, merged configuration; empty: checkpoint_dir
   double peak_tflops = 0;          // what MFU is a share of; 0: by device name
@@ -171,8 +172,8 @@ struct GslrmConfig {
   std::string log_dir() const { return mfl.log_dir.empty() ? training.checkpointing.checkpoint_dir : mfl.log_dir; }
 };
 
-// The .h5 file that stands for a dataset_path: itself, or the list file's path with the extension .h5 (what
-// `mfl_data pack LIST` writes by default).
+// The packed file that stands for a dataset_path: itself (FILE.h5 or FILE.h5#split), or the list file's path with the extension
+// .h5 (what `mfl_data pack LIST` writes by default).
 std::string packed_path(const std::string& dataset_path);
 
 // One `--set KEY=VALUE` or `-s KEY VALUE`. The value is a bool (true, false), an integer, a float or a string, by its looks,

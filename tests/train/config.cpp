@@ -68,6 +68,8 @@ TEST(Config, DefaultsAreThePublishedOnes) {
   EXPECT_EQ(c.training.optimizer.lr, 5e-6);
   EXPECT_EQ(c.compute(), DType::bf16);
   EXPECT_EQ(c.train_data(), "data/list.h5");
+  EXPECT_EQ(packed_path("a.b/set.h5#train"), "a.b/set.h5#train");
+  EXPECT_EQ(packed_path(""), "");
 }
 
 TEST(Config, AMistypedKeyNamesTheNearestRealOneAndItsLine) {
@@ -182,6 +184,16 @@ std::vector<fs::path> yaml_files(const fs::path& folder) {
       if (f.path().extension() == ".yaml") files.push_back(f.path());
   std::sort(files.begin(), files.end());
   return files;
+}
+
+TEST(Config, TheProjectsFilesParseWithoutSurprises) {
+  const auto files = yaml_files(fs::path(MFL_SOURCE_DIR) / "configs");
+  EXPECT_GE(files.size(), 7u);
+  for (const fs::path& f : files) {
+    const LoadedConfig l = load_gslrm_config(f.string());
+    for (const std::string& note : l.notes) expect_says(note, "the published code never reads them");
+    EXPECT_EQ(parse(write_merged(l.config)), l.config) << f;
+  }
 }
 
 TEST(Config, TheFilesOfFaceLiftParseUnmodified) {

@@ -3,13 +3,9 @@
 #pragma once
 
 #include "kernels/common/launch.cuh"
+#include "kernels/common/pack.cuh"
 
 namespace mfl::cuda {
-
-template <class T, int kCount>
-struct alignas(sizeof(T) * kCount < 16 ? sizeof(T) * kCount : 16) Pack {
-  T v[kCount];
-};
 
 template <bool kReadOut, class A, class B, class O, class F>
 __global__ void map_kernel(const A* gA, const B* gB, O* gOut, std::int64_t n, bool packed, F f) {
@@ -31,8 +27,6 @@ __global__ void map_kernel(const A* gA, const B* gB, O* gOut, std::int64_t n, bo
   for (std::int64_t j = i; j < i + kPack && j < n; ++j)
     gOut[j] = from_float<O>(f(gA ? to_float(gA[j]) : 0.0f, gB ? to_float(gB[j]) : 0.0f, kReadOut ? to_float(gOut[j]) : 0.0f));
 }
-
-inline bool aligned16(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; }
 
 template <bool kReadOut, class A, class B, class O, class F>
 void map(const char* name, const Stream& s, const A* a, const B* b, O* out, std::int64_t n, F f) {

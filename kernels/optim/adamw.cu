@@ -2,7 +2,8 @@
 //   Map        one block a chunk of at most kChunk elements, four elements a thread and access.
 //   Bytes      16n read, 12n + 2n written (bf16 copy).    Bound by   memory.
 //   Numerics   f32, the order of operations of PyTorch's fused kernel.    Deterministic: yes.
-#include "kernels/common/map.cuh"
+#include "kernels/common/launch.cuh"
+#include "kernels/common/pack.cuh"
 #include "kernels/optim/adamw.h"
 
 namespace mfl::cuda {

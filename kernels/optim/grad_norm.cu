@@ -3,23 +3,11 @@
 //   Bytes      4n.    Bound by   memory.
 //   Numerics   four squares in f32, everything above them in f64; fixed order.    Deterministic: yes.
 #include "kernels/common/launch.cuh"
+#include "kernels/common/reduce_f64.cuh"
 #include "kernels/optim/decide.h"
 
 namespace mfl::cuda {
 namespace {
-
-// Sum over the block by halving, valid in thread 0. kThreads is a power of two.
-template <int kThreads>
-__device__ double block_sum_f64(double x) {
-  __shared__ double sSum[kThreads];
-  sSum[threadIdx.x] = x;
-  for (int half = kThreads / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (threadIdx.x < half) sSum[threadIdx.x] += sSum[threadIdx.x + half];
-  }
-  __syncthreads();
-  return sSum[0];
-}
 
 constexpr int kThreads = 256, kFinalThreads = 1024;
 

@@ -31,7 +31,8 @@ OpCase layer_norm_case(std::int64_t rows, std::int64_t channels, bool bias) {
 std::vector<OpCase> layer_norm_cases() {
   std::vector<OpCase> cases;
   for (std::int64_t rows : {1, 3, 33, 129})
-    for (std::int64_t channels : {5, 31, 64, 127, 1024}) cases.push_back(layer_norm_case(rows, channels, rows == 33));
+    for (std::int64_t channels : {5, 31, 64, 127, 128, 1024}) cases.push_back(layer_norm_case(rows, channels, rows == 33));
+  for (std::int64_t channels : {256, 512, 2048}) cases.push_back(layer_norm_case(70, channels, false));
   OpCase real = layer_norm_case(24578, 1024, false);
   real.bench_only = true;
   cases.push_back(real);

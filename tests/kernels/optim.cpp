@@ -125,11 +125,11 @@ class Optimizer {
 class StepDecision : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    if (std::string(GetParam()) == "cuda") MFL_SKIP_WITHOUT_CUDA();
+    if (std::string(GetParam()) == "Cuda") MFL_SKIP_WITHOUT_CUDA();
   }
-  Device device() const { return std::string(GetParam()) == "cuda" ? Device{DeviceKind::cuda, 0} : kCpu; }
+  Device device() const { return std::string(GetParam()) == "Cuda" ? Device{DeviceKind::cuda, 0} : kCpu; }
 };
-INSTANTIATE_TEST_SUITE_P(Device, StepDecision, ::testing::Values("cpu", "cuda"),
+INSTANTIATE_TEST_SUITE_P(On, StepDecision, ::testing::Values("Cpu", "Cuda"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST_P(StepDecision, ClipsToTheMaximalNorm) {

@@ -3,6 +3,7 @@
 #include <cuda.h>
 #include <nvtx3/nvToolsExtCudaRt.h>
 
+#include <atomic>
 #include <mutex>
 #include <vector>
 
@@ -79,6 +80,14 @@ CUmemAllocationProp allocation_on(int index) {
 // Growth step: few driver calls in the first step, little waste at the end of it.
 constexpr std::size_t kCommitStep = 64u << 20;
 
+// The device of the process. A thread that never chose one would open a context on device 0, also in a process that works
+// on another; so everything that the loader's or the watchdog's thread may call chooses first (a thread-local store).
+std::atomic<int> home{0};
+void use(int index) {
+  home.store(index, std::memory_order_relaxed);
+  MFL_CUDA(cudaSetDevice(index));
+}
+
 cudaStream_t stream_of(void* s) { return static_cast<cudaStream_t>(s); }
 cudaEvent_t event_of(void* e) { return static_cast<cudaEvent_t>(e); }
 
@@ -111,7 +120,7 @@ DeviceInfo info(int index) {
 }
 
 void* allocate(int index, std::size_t bytes) {
-  MFL_CUDA(cudaSetDevice(index));
+  use(index);
   void* p = nullptr;
   const cudaError_t status = cudaMalloc(&p, bytes ? bytes : 1);
   if (status == cudaErrorMemoryAllocation) {
@@ -123,6 +132,7 @@ void* allocate(int index, std::size_t bytes) {
 }
 void deallocate(int, void* p) noexcept { (void)cudaFree(p); }
 void* allocate_pinned(std::size_t bytes) {
+  MFL_CUDA(cudaSetDevice(home.load(std::memory_order_relaxed)));
   void* p = nullptr;
   MFL_CUDA(cudaHostAlloc(&p, bytes ? bytes : 1, cudaHostAllocPortable));
   return p;
@@ -130,7 +140,7 @@ void* allocate_pinned(std::size_t bytes) {
 void deallocate_pinned(void* p) noexcept { (void)cudaFreeHost(p); }
 
 Range reserve(int index, std::size_t bytes) {
-  MFL_CUDA(cudaSetDevice(index));
+  use(index);
   MFL_CUDA(cudaFree(nullptr));  // makes the primary context
   auto* state = new RangeState;
   const CUmemAllocationProp prop = allocation_on(index);
@@ -184,40 +194,58 @@ void release(Range& r) noexcept {
 }
 
 void* create_stream(int index, const char* name) {
-  MFL_CUDA(cudaSetDevice(index));
+  use(index);
   cudaStream_t s = nullptr;
   MFL_CUDA(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
   nvtxNameCudaStreamA(s, name);
   return s;
 }
 void destroy_stream(int, void* s) noexcept { (void)cudaStreamDestroy(stream_of(s)); }
-void synchronize_stream(int, void* s) { MFL_CUDA(cudaStreamSynchronize(stream_of(s))); }
+void synchronize_stream(int index, void* s) {
+  use(index);
+  MFL_CUDA(cudaStreamSynchronize(stream_of(s)));
+}
 void* create_event(int index) {
-  MFL_CUDA(cudaSetDevice(index));
+  use(index);
   cudaEvent_t e = nullptr;
   MFL_CUDA(cudaEventCreate(&e));
   return e;
 }
 void destroy_event(int, void* e) noexcept { (void)cudaEventDestroy(event_of(e)); }
-void record_event(int, void* e, void* s) { MFL_CUDA(cudaEventRecord(event_of(e), stream_of(s))); }
-void stream_wait_event(int, void* s, void* e) { MFL_CUDA(cudaStreamWaitEvent(stream_of(s), event_of(e), 0)); }
-bool event_done(int, void* e) {
+void record_event(int index, void* e, void* s) {
+  use(index);
+  MFL_CUDA(cudaEventRecord(event_of(e), stream_of(s)));
+}
+void stream_wait_event(int index, void* s, void* e) {
+  use(index);
+  MFL_CUDA(cudaStreamWaitEvent(stream_of(s), event_of(e), 0));
+}
+bool event_done(int index, void* e) {
+  use(index);
   const cudaError_t status = cudaEventQuery(event_of(e));
-  if (status == cudaErrorNotReady) return false;
+  if (status == cudaErrorNotReady) {
+    (void)cudaGetLastError();  // no error: it must not reach the check after the next launch
+    return false;
+  }
   MFL_CUDA(status);
   return true;
 }
-void synchronize_event(int, void* e) { MFL_CUDA(cudaEventSynchronize(event_of(e))); }
+void synchronize_event(int index, void* e) {
+  use(index);
+  MFL_CUDA(cudaEventSynchronize(event_of(e)));
+}
 double event_milliseconds(void* from, void* to) {
   float ms = 0;
   MFL_CUDA(cudaEventElapsedTime(&ms, event_of(from), event_of(to)));
   return ms;
 }
 
-void copy(int, void* s, void* to, const void* from, std::size_t bytes) {
+void copy(int index, void* s, void* to, const void* from, std::size_t bytes) {
+  use(index);
   MFL_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_of(s)));
 }
-void fill_bytes(int, void* s, void* to, int value, std::size_t bytes) {
+void fill_bytes(int index, void* s, void* to, int value, std::size_t bytes) {
+  use(index);
   MFL_CUDA(cudaMemsetAsync(to, value, bytes, stream_of(s)));
 }
 

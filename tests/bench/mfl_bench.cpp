@@ -1,0 +1,163 @@
+// mfl_bench: measurements as records, and tables from records. The cases are those of the tests: a kernel that is timed is a
+// kernel that is verified.
+//
+//   mfl_bench kernels --device cuda --output tests/bench/results/h100/kernels.jsonl
+//   mfl_bench record --what "GS-LRM, a scene all in" --value 1.21 --unit s --command "mfl_train ..." --output FILE
+//   mfl_bench table FILE...
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <regex>
+#include <thread>
+
+#include "runtime/error.h"
+#include "tests/bench/machine.h"
+#include "tests/bench/table.h"
+#include "tests/support/op_case.h"
+
+namespace {
+
+using namespace mfl;
+using Json = nlohmann::ordered_json;
+
+// Appends lines, also when the program ends early; an empty path writes nothing.
+class Output {
+ public:
+  explicit Output(const std::string& path) {
+    if (path.empty()) return;
+    const auto folder = std::filesystem::path(path).parent_path();
+    if (!folder.empty()) std::filesystem::create_directories(folder);
+    file_.open(path, std::ios::app);
+    if (!file_) throw_error<DataError>(path, ": cannot be written");
+  }
+  void put(const Json& j) {
+    if (file_.is_open()) file_ << j.dump() << std::endl;
+  }
+
+ private:
+  std::ofstream file_;
+};
+
+DType parse_dtype(const std::string& s) {
+  for (DType t : {DType::f64, DType::f32, DType::bf16})
+    if (s == name_of(t)) return t;
+  throw_error<ConfigError>("--dtype ", s, ": expected bf16, f32 or f64");
+}
+
+struct Options {
+  std::string filter = ".*", dtype = "bf16", device = cuda_device_count() > 0 ? "cuda" : "cpu", output;
+  int repeats = 100, pause_ms = 50;
+  bool all = false;
+};
+
+// The cases worth timing: those of real size; of an op that has none, the one with the most work.
+std::vector<test::OpCase> worth_timing(const std::vector<test::OpCase>& cases, bool all, bool cpu) {
+  std::vector<test::OpCase> chosen;
+  const test::OpCase* largest = nullptr;
+  auto work = [](const test::OpCase& c) { return c.bytes_fwd + c.flops_fwd; };
+  for (const auto& c : cases) {
+    // The oracle would take minutes on a shape that is real for a GPU.
+    if (all ? !(cpu && c.bench_only) : c.bench_only && !cpu) chosen.push_back(c);
+    if (!c.bench_only && (!largest || work(c) > work(*largest))) largest = &c;
+  }
+  if (chosen.empty() && largest) chosen.push_back(*largest);
+  return chosen;
+}
+
+int kernels(const Options& o) {
+  const Device device = parse_device(o.device);
+  const DType dtype = parse_dtype(o.dtype);
+  const std::regex wanted(o.filter);
+  Output output(o.output);
+  const Json machine = bench::describe_machine(device);
+  const bench::Peaks peaks = bench::measure_peaks(device, dtype);
+  Json roof = {{"kind", "peaks"}, {"dtype", o.dtype}, {"gbps", peaks.bytes_per_second / 1e9}, {"tflops", peaks.flops_per_second / 1e12}};
+  roof.update(machine);
+  output.put(roof);
+  std::printf("%s: copy %.0f GB/s, linear %s %.2f TFLOP/s\n", roof["device"].get<std::string>().c_str(),
+              peaks.bytes_per_second / 1e9, o.dtype.c_str(), peaks.flops_per_second / 1e12);
+  std::printf("%-44s %4s %9s %9s %9s %8s %8s %6s\n", "case", "pass", "p10 ms", "median", "p90", "GB/s", "TFLOP/s", "roof");
+
+  for (const auto& [suite, list] : test::registered_cases())
+    for (const test::OpCase& c : worth_timing(list(), o.all, device.is_cpu())) {
+      const std::string name = suite + "/" + c.name;
+      if (!std::regex_search(name, wanted) || (device.is_cuda() && !c.cuda) || (dtype == DType::bf16 && !c.bf16)) continue;
+      for (bool backward : {false, true}) {
+        if (backward && !c.backward) continue;
+        std::this_thread::sleep_for(std::chrono::milliseconds(o.pause_ms));  // heat must not carry over
+        test::BenchResult r{};
+        try {
+          r = test::bench(c, dtype, device, backward, o.repeats);
+        } catch (const Error& e) {
+          std::printf("%-44s %4s failed: %s\n", name.c_str(), backward ? "bwd" : "fwd", e.what());
+          continue;
+        }
+        // Cases state their bytes for bf16.
+        const double bytes = dtype == DType::bf16 ? (backward ? c.bytes_bwd : c.bytes_fwd) : 0;
+        const double flops = backward ? c.flops_bwd : c.flops_fwd, seconds = r.median_ms / 1e3;
+        // The roof: neither the copy nor the product could have been faster than this.
+        const double floor = std::max(bytes / peaks.bytes_per_second, flops / peaks.flops_per_second);
+        Json j = {{"kind", "kernel"}, {"op", suite}, {"case", c.name}, {"direction", backward ? "bwd" : "fwd"}, {"dtype", o.dtype},
+                  {"ms", r.median_ms}, {"ms_p10", r.p10_ms}, {"ms_p90", r.p90_ms}, {"repeats", o.repeats}};
+        if (bytes > 0) j["gbps"] = bytes / seconds / 1e9;
+        if (flops > 0) j["tflops"] = flops / seconds / 1e12;
+        if (dtype == DType::bf16 && floor > 0) j["of_roof"] = floor / seconds;
+        j.update(machine);
+        output.put(j);
+        std::printf("%-44s %4s %9.4f %9.4f %9.4f %8.0f %8.2f %5.0f%%\n", name.c_str(), backward ? "bwd" : "fwd", r.p10_ms, r.median_ms,
+                    r.p90_ms, bytes / seconds / 1e9, flops / seconds / 1e12, 100 * floor / seconds);
+        std::fflush(stdout);
+      }
+    }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("mfl_bench: times kernels, keeps records, prints tables");
+  app.require_subcommand(1);
+
+  Options o;
+  auto* run = app.add_subcommand("kernels", "time the kernels of the op cases");
+  run->add_option("--filter", o.filter, "regular expression on SUITE/CASE");
+  run->add_option("--dtype", o.dtype, "bf16, f32 or f64")->capture_default_str();
+  run->add_option("--device", o.device, "cuda, cuda:N or cpu")->capture_default_str();
+  run->add_option("--repeats", o.repeats, "timed runs of a case")->check(CLI::Range(1, 100000))->capture_default_str();
+  run->add_option("--pause", o.pause_ms, "milliseconds between cases")->capture_default_str();
+  run->add_flag("--all", o.all, "the small cases of the tests too");
+  run->add_option("--output", o.output, "append JSON lines to this file");
+
+  std::string what, unit, command, record_device = o.device;
+  double value = 0;
+  auto* record = app.add_subcommand("record", "keep a figure that another program printed, with this machine's description");
+  record->add_option("--what", what)->required();
+  record->add_option("--value", value)->required();
+  record->add_option("--unit", unit)->required();
+  record->add_option("--command", command, "how to measure it again")->required();
+  record->add_option("--device", record_device)->capture_default_str();
+  record->add_option("--output", o.output)->required();
+
+  std::vector<std::string> files;
+  auto* table = app.add_subcommand("table", "print Markdown tables from records");
+  table->add_option("files", files)->required();
+  CLI11_PARSE(app, argc, argv);
+
+  try {
+    if (*run) return kernels(o);
+    if (*record) {
+      Json j = {{"kind", "figure"}, {"what", what}, {"value", value}, {"unit", unit}, {"command", command}};
+      j.update(bench::describe_machine(parse_device(record_device)));
+      Output(o.output).put(j);
+      return 0;
+    }
+    bench::print_tables(files, std::cout);
+    return 0;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "mfl_bench: %s\n", e.what());
+    return exit_code(e);
+  }
+}

@@ -8,6 +8,7 @@
 //     opacity        raw - 2.0, logit
 //   Order: the n_g free Gaussians first, then one per input pixel in the Gaussian order: view, patch row, patch column, row
 //   in patch, column in patch; hence `pixel` is read straight down. N = n_g + V * H * W.
+//   The pixels' positions as an image, [V, H, W, 3] of one batch item: unpatchify (patchify.h) of xyz's last V * H * W rows.
 //   Sums and rays in f32 (f64 for f64): the published trainer rounds depth, scale and opacity to 16 bits, which leaves
 //   some 365 different depths in bf16; we do not. Its clip of xyz to [-1, 1] never runs there and does not exist here.
 #pragma once

@@ -23,7 +23,7 @@ OpCase base(std::string name, Size z) {
               {"fxfycxcy", {z.batch, z.views, 4}, Role::accum, false, intrinsics(double(z.h), double(z.w))}};
   c.outputs = {{"loss", {1}, Role::accum}};
   c.bytes_fwd = 12.0 * double(z.batch * z.views * z.h * z.w), c.bytes_bwd = 2 * c.bytes_fwd;
-  c.terms = 64;
+  c.terms = 1024;  // distances near 3 in f32, then differences of them
   return c;
 }
 PixelGrid grid(Run& r, Size z) {
@@ -36,6 +36,7 @@ OpCase pixel_align_case(Size z, bool masked) {
   if (masked)
     c.inputs.push_back({"target", {z.batch, z.views, z.h, z.w, 4}, Role::fixed, false, [](Rng& r) { return r.uniform(0, 1); },
                         DType::f32});
+  c.terms = 65536;  // dxyz = r / |r|, where r is a difference of lengths near 3 that may be as short as 0.01
   auto target = [masked](Run& r) { return masked ? ConstView(r["target"]) : ConstView{}; };
   c.forward = [=](Run& r) {
     pixel_align_fwd(r.stream, {.xyz = r["xyz"], .grid = grid(r, z), .target = target(r), .loss = r["loss"],

@@ -128,20 +128,21 @@ void set_values(const Stream& s, const Param& p, const Tensor& host) {
   s.synchronize();
 }
 
+void fill_formula_values(const Stream& s, const Param& p, std::uint32_t k, std::uint32_t seed) {
+  const double factor = p.shape.rank() == 4 ? std::sqrt(6 / (double(p.shape[1]) * 9)) : 0.05;
+  Tensor host = Tensor::on_heap(p.shape, DType::f64);
+  double* v = host.data<double>();
+  for (std::int64_t i = 0; i < p.numel(); ++i) {
+    std::uint32_t x = (static_cast<std::uint32_t>(i) + 1) * 0x9E3779B1u + (k + 1) * 0x85EBCA77u + seed * 0xC2B2AE3Du;
+    x ^= x >> 16, x *= 0x7feb352du, x ^= x >> 15, x *= 0x846ca68bu, x ^= x >> 16;
+    v[i] = (2 * (double(x) / 4294967296.0) - 1) * factor;
+  }
+  set_values(s, p, host);
+}
 void fill_formula_weights(const Stream& s, const Vgg& vgg, std::uint32_t seed) {
-  auto fill = [&](const Param& p, std::uint32_t k, double factor) {
-    Tensor host = Tensor::on_heap(p.shape, DType::f64);
-    double* v = host.data<double>();
-    for (std::int64_t i = 0; i < p.numel(); ++i) {
-      std::uint32_t x = (static_cast<std::uint32_t>(i) + 1) * 0x9E3779B1u + (k + 1) * 0x85EBCA77u + seed * 0xC2B2AE3Du;
-      x ^= x >> 16, x *= 0x7feb352du, x ^= x >> 15, x *= 0x846ca68bu, x ^= x >> 16;
-      v[i] = (2 * (double(x) / 4294967296.0) - 1) * factor;
-    }
-    set_values(s, p, host);
-  };
   for (std::size_t l = 0; l < vgg.layers().size(); ++l) {
-    fill(vgg.weight(l), static_cast<std::uint32_t>(2 * l), std::sqrt(6 / (double(vgg.layers()[l].in) * 9)));
-    fill(vgg.bias(l), static_cast<std::uint32_t>(2 * l + 1), 0.05);
+    fill_formula_values(s, vgg.weight(l), static_cast<std::uint32_t>(2 * l), seed);
+    fill_formula_values(s, vgg.bias(l), static_cast<std::uint32_t>(2 * l + 1), seed);
   }
 }
 

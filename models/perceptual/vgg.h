@@ -64,6 +64,8 @@ class Vgg {
 //   x ^= x >> 16, x *= 0x7feb352d, x ^= x >> 15, x *= 0x846ca68b, x ^= x >> 16;   u = x / 2^32
 //   weight = (2u - 1) sqrt(6 / (9 I)),  bias = (2u - 1) 0.05.
 void fill_formula_weights(const Stream&, const Vgg&, std::uint32_t seed);
+// Tensor k of them: a weight [O, I, 3, 3] or a bias [O].
+void fill_formula_values(const Stream&, const Param&, std::uint32_t k, std::uint32_t seed);
 
 // Sets a parameter from a host tensor of any floating type and the same number of elements. Waits for the copy.
 void set_values(const Stream&, const Param&, const Tensor& host);

@@ -1,0 +1,186 @@
+"""Writes tests/fuzz/corpus: malformed files, one mistake each. Every one must be refused. Run from the repository's root."""
+import io, json, pathlib, pickle, shutil, struct, zipfile, zlib
+
+root = pathlib.Path("tests/fuzz/corpus")
+shutil.rmtree(root, ignore_errors=True)
+
+
+def put(folder, name, data):
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / folder / name).write_bytes(data)
+
+
+# ---- safetensors ----
+def st(header, data=b"\0" * 8, length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+put("safetensors", "empty", b"")
+put("safetensors", "header_beyond_file", st({"a": entry()}, length=1 << 40))
+put("safetensors", "header_truncated", st({"a": entry()})[:20])
+put("safetensors", "data_truncated", st({"a": entry()}, b"\0" * 5))
+put("safetensors", "overlap", st({"a": entry(), "b": entry(offsets=(4, 12))}, b"\0" * 12))
+put("safetensors", "same_bytes_twice", st({"a": entry(), "b": entry()}))
+put("safetensors", "hole", st({"a": entry(), "b": entry(offsets=(12, 20))}, b"\0" * 20))
+put("safetensors", "huge_shape", st({"a": entry(shape=(1 << 62, 1 << 62))}))
+put("safetensors", "shape_times_size_wraps", st({"a": entry(dtype="F64", shape=(1 << 61, 1), offsets=(0, 8))}))
+put("safetensors", "negative_axis", st({"a": entry(shape=(-2,))}))
+put("safetensors", "seven_axes", st({"a": entry(shape=(1, 1, 1, 1, 1, 1, 2))}))
+put("safetensors", "reversed_offsets", st({"a": entry(offsets=(8, 0))}))
+put("safetensors", "huge_offsets", st({"a": entry(offsets=((1 << 64) - 8, (1 << 64) - 1))}))
+put("safetensors", "real_offsets", st({"a": entry(offsets=(0.0, 8.0))}))
+put("safetensors", "unknown_dtype", st({"a": entry(dtype="C128")}))
+put("safetensors", "not_json", st(b"\xff\xfe{]"))
+put("safetensors", "deep_json", st(b"[" * 50000))
+put("safetensors", "entry_is_a_list", st({"a": [1, 2]}))
+put("safetensors", "empty_axis_hides_overflow", st({"a": entry(shape=(0, 1 << 62, 1 << 62), offsets=(0, 0))}, b""))
+
+# ---- pickles ----
+P2 = b"\x80\x02"
+
+
+def text(s):
+    return b"X" + struct.pack("<I", len(s)) + s.encode()
+
+
+put("pickle", "empty", b"")
+put("pickle", "no_stop", P2 + b"K\x01")
+put("pickle", "two_values", P2 + b"K\x01K\x02.")
+put("pickle", "stack_underflow", P2 + b"\x86.")
+put("pickle", "no_mark", P2 + b"K\x01t.")
+put("pickle", "pop_below_mark", P2 + b"K\x01(\x85.")
+put("pickle", "memo_never_stored", P2 + b"j\xff\xff\xff\xff.")
+put("pickle", "list_contains_itself", P2 + b"]q\x00h\x00a.")
+put("pickle", "cycle_of_two", P2 + b"]q\x00]q\x01h\x00aah\x01h\x00a0.")
+put("pickle", "cycle_through_tuple", P2 + b"]q\x00h\x00\x85a.")
+put("pickle", "deep_lists", P2 + b"]" * 3000 + b"a" * 2999 + b".")
+put("pickle", "deep_unfinished", P2 + b"]" * 20000)
+put("pickle", "deep_tuples", P2 + b")" + b"\x85" * 20000 + b".")
+put("pickle", "string_longer_than_file", P2 + b"X\xff\xff\xff\xffabc.")
+put("pickle", "bytes8_longer_than_file", b"\x80\x04\x8e" + struct.pack("<Q", (1 << 64) - 1) + b"abc.")
+put("pickle", "negative_binstring", P2 + b"T" + struct.pack("<i", -5) + b"abc.")
+put("pickle", "long_of_100_bytes", P2 + b"\x8a\x64" + b"\x01" * 100 + b".")
+put("pickle", "unknown_opcode", P2 + b"\xfe.")
+put("pickle", "protocol_0", pickle.dumps({"a": 1.5}, protocol=0))
+put("pickle", "protocol_6", b"\x80\x06N.")
+put("pickle", "system_call", P2 + b"cos\nsystem\n" + text("true") + b"\x85R.")
+put("pickle", "eval_by_stack_global", b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93" + b"\x8c\x011" + b"\x85R.")
+put("pickle", "global_without_end", P2 + b"cnumpy")
+put("pickle", "inst", P2 + b"(ios\nsystem\n.")
+put("pickle", "newobj", P2 + b"cnumpy\nndarray\n)\x81.")
+put("pickle", "persistent_id", P2 + text("x") + b"Q.")
+put("pickle", "torch_outside_torch", P2 + b"ctorch._utils\n_rebuild_tensor_v2\n)R.")
+put("pickle", "call_of_a_string", P2 + text("x") + b")R.")
+put("pickle", "dict_key_is_a_list", P2 + b"}]K\x01s.")
+put("pickle", "odd_items", P2 + b"}(K\x01u.")
+put("pickle", "append_to_dict", P2 + b"}K\x01a.")
+put("pickle", "build_on_a_list", P2 + b"]}b.")
+RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n" + b"cnumpy\nndarray\n" + b"K\x00\x85" + text("b") + b"\x87R"
+DTYPE = b"cnumpy\ndtype\n" + text("f8") + b"\x89\x88\x87R" + b"(K\x03" + text("<") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+put("pickle", "array_never_filled", P2 + RECONSTRUCT + b".")
+put("pickle", "array_never_filled_in_list", P2 + b"]" + RECONSTRUCT + b"a.")
+put("pickle", "array_shape_huge", P2 + RECONSTRUCT + b"(K\x01" + b"\x8a\x08" + struct.pack("<q", 1 << 61) + b"\x85" + DTYPE + b"\x89" + text("12345678") + b"tb.")
+put("pickle", "array_shape_negative", P2 + RECONSTRUCT + b"(K\x01" + b"J\xff\xff\xff\xff" + b"\x85" + DTYPE + b"\x89" + text("12345678") + b"tb.")
+put("pickle", "array_bytes_short", P2 + RECONSTRUCT + b"(K\x01" + b"K\x02\x85" + DTYPE + b"\x89" + text("12345678") + b"tb.")
+put("pickle", "object_dtype", P2 + b"cnumpy\ndtype\n" + text("O8") + b"\x89\x88\x87R.")
+put("pickle", "not_latin1", P2 + b"c_codecs\nencode\n" + text("\u4e00") + text("latin1") + b"\x86R.")
+put("pickle", "encode_again_and_again", P2 + b"c_codecs\nencode\nq\x00" + text("x" * 3000) + text("latin1") + b"\x86q\x01" + b"](" + b"h\x00h\x01R" * 3000 + b"e.")
+shared = b"]q\x00"
+for level in range(1, 40):  # 2^39 paths through 40 lists
+    shared += b"](h" + bytes([level - 1]) + b"h" + bytes([level - 1]) + b"eq" + bytes([level])
+put("pickle", "two_to_the_39_paths", P2 + b"(" + shared + b"t.")
+
+# ---- torch.save ----
+def tensor(numel=4, offset=b"K\x00", shape=b"K\x04\x85", stride=b"K\x01\x85", key="0", kind=b"FloatStorage"):
+    n = b"\x8a\x08" + struct.pack("<q", numel)
+    return (b"ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") + b"ctorch\n" + kind + b"\n" + text(key) + text("cpu") + n + b"tQ"
+            + offset + shape + stride + b"\x89ccollections\nOrderedDict\n)RtR")
+
+
+def archive(program, records=None, edit=lambda z: None, method=zipfile.ZIP_STORED):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as z:
+        z.writestr(zipfile.ZipInfo("archive/data.pkl"), P2 + program + b".", method)
+        for name, data in (records if records is not None else {"archive/data/0": bytes(16)}).items():
+            z.writestr(zipfile.ZipInfo(name), data, method)
+        edit(z)
+    return bytearray(out.getvalue())
+
+
+def long1(v):
+    return b"\x8a\x08" + struct.pack("<q", v)
+
+
+good = archive(tensor())
+put("torch_file", "empty", b"")
+put("torch_file", "html", b"<!DOCTYPE html><html>404</html>")
+put("torch_file", "zip_truncated", bytes(good[:-30]))
+put("torch_file", "zip_only_end_record", bytes(good[-22:]))
+put("torch_file", "no_data_pkl", bytes(archive(tensor())).replace(b"data.pkl", b"date.pkl"))
+put("torch_file", "storage_missing", bytes(archive(tensor(key="7"))))
+put("torch_file", "storage_shorter_than_announced", bytes(archive(tensor(numel=400, shape=long1(400) + b"\x85"))))
+put("torch_file", "storage_negative", bytes(archive(tensor(numel=-1))))
+put("torch_file", "storage_huge", bytes(archive(tensor(numel=1 << 62))))
+put("torch_file", "offset_beyond_storage", bytes(archive(tensor(offset=b"K\x01"))))
+put("torch_file", "offset_negative", bytes(archive(tensor(offset=b"J\xff\xff\xff\xff"))))
+put("torch_file", "offset_overflows", bytes(archive(tensor(offset=long1((1 << 63) - 1)))))
+put("torch_file", "stride_negative", bytes(archive(tensor(stride=b"J\xff\xff\xff\xff\x85"))))
+put("torch_file", "stride_overflows", bytes(archive(tensor(stride=long1(1 << 62) + b"\x85"))))
+put("torch_file", "stride_zero_expanded", bytes(archive(tensor(shape=long1(1 << 40) + b"\x85", stride=b"K\x00\x85"))))
+put("torch_file", "shape_negative", bytes(archive(tensor(shape=b"J\xff\xff\xff\xff\x85"))))
+put("torch_file", "shape_overflows", bytes(archive(tensor(shape=long1(1 << 62) + long1(4) + b"\x86", stride=b"K\x00K\x00\x86"))))
+put("torch_file", "more_axes_than_strides", bytes(archive(tensor(shape=b"K\x02K\x02\x86"))))
+put("torch_file", "same_storage_two_types", bytes(archive(tensor() + tensor(kind=b"IntStorage") + b"\x86")))
+put("torch_file", "storage_class_called", bytes(archive(b"ctorch\nFloatStorage\n)R")))
+put("torch_file", "malicious", bytes(archive(b"cbuiltins\nexec\n" + text("1") + b"\x85R")))
+put("torch_file", "big_endian", bytes(archive(tensor(), {"archive/data/0": bytes(16), "archive/byteorder": b"big"})))
+
+
+
+def changed(offset, fmt, value, base=None):
+    b = bytearray(good if base is None else base)
+    struct.pack_into(fmt, b, offset, value)
+    return bytes(b)
+
+
+first_central = good.find(b"PK\x01\x02")
+second_central = good.find(b"PK\x01\x02", first_central + 4)
+end = good.find(b"PK\x05\x06")
+put("torch_file", "crc_wrong", changed(second_central + 16, "<I", 12345))
+put("torch_file", "sizes_huge", changed(second_central + 24, "<I", 0xFFFFFFF0))
+put("torch_file", "zip64_without_record", changed(second_central + 24, "<I", 0xFFFFFFFF))
+put("torch_file", "header_offset_outside", changed(second_central + 42, "<I", 0xFFFFFF00))
+put("torch_file", "entries_overlap", changed(second_central + 42, "<I", struct.unpack_from("<I", good, first_central + 42)[0]))
+put("torch_file", "method_unknown", changed(second_central + 10, "<H", 99))
+put("torch_file", "encrypted", changed(second_central + 8, "<H", 1))
+put("torch_file", "directory_offset_outside", changed(end + 16, "<I", 0xFFFFFFF0))
+put("torch_file", "directory_count_huge", changed(end + 10, "<H", 60000, changed(end + 8, "<H", 60000)))
+put("torch_file", "name_length_huge", changed(second_central + 28, "<H", 65535))
+bomb = archive(tensor(numel=1 << 18, shape=long1(1 << 18) + b"\x85"), {"archive/data/0": bytes(1 << 20)}, method=zipfile.ZIP_DEFLATED)
+bomb_central = bomb.find(b"PK\x01\x02", bomb.find(b"PK\x01\x02") + 4)
+put("torch_file", "inflates_to_less_than_claimed", changed(bomb_central + 24, "<I", 1 << 21, bomb))
+put("torch_file", "inflates_to_terabytes", changed(bomb_central + 24, "<I", 0xFFFFFFF0, bomb))
+
+MAGIC = P2 + b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+
+
+def legacy(program, keys, tail, version=b"\x80\x02M\xe9\x03.", machine=P2 + b"}" + text("little_endian") + b"\x88s."):
+    return MAGIC + version + machine + P2 + program + b"." + P2 + keys + b"." + tail
+
+
+KEYS = b"]" + text("0") + b"a"
+put("torch_file", "legacy_magic_only", MAGIC)
+put("torch_file", "legacy_version", legacy(tensor(), KEYS, struct.pack("<q", 4) + bytes(16), version=b"\x80\x02M\xea\x03."))
+put("torch_file", "legacy_big_endian", legacy(tensor(), KEYS, struct.pack("<q", 4) + bytes(16), machine=P2 + b"}" + text("little_endian") + b"\x89s."))
+put("torch_file", "legacy_storage_truncated", legacy(tensor(), KEYS, struct.pack("<q", 4) + bytes(15)))
+put("torch_file", "legacy_storage_count_differs", legacy(tensor(), KEYS, struct.pack("<q", 5) + bytes(20)))
+put("torch_file", "legacy_storage_missing", legacy(tensor(), b"]", b""))
+put("torch_file", "legacy_storage_unknown", legacy(tensor(), b"](" + text("0") + text("1") + b"e", struct.pack("<q", 4) + bytes(16) + struct.pack("<q", 0)))
+put("torch_file", "legacy_storage_huge", legacy(tensor(numel=1 << 61, shape=long1(1 << 61) + b"\x85"), KEYS, struct.pack("<q", 1 << 61)))
+view = tensor().replace(b"tQ", b"(" + text("0") + long1(-1) + long1(4) + b"ttQ")
+put("torch_file", "legacy_view_negative", legacy(view, KEYS, struct.pack("<q", 4) + bytes(16)))

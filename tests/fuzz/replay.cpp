@@ -1,0 +1,97 @@
+// The corpus of malformed files through the readers, and small mutations of good ones: every answer is a DataError, and
+// no reader asks for memory that the file does not explain.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "runtime/rng.h"
+#include "tests/fuzz/targets.h"
+
+namespace {
+std::atomic<std::size_t> largest_request{0};
+}
+// Every allocation of this program passes here.
+void* operator new(std::size_t bytes) {
+  largest_request = std::max(largest_request.load(), bytes);
+  if (void* p = std::malloc(bytes ? bytes : 1)) return p;
+  throw std::bad_alloc();
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+
+namespace mfl::fuzz {
+namespace {
+
+namespace fs = std::filesystem;
+using Bytes = std::vector<std::byte>;
+struct Reader {
+  const char* name;
+  bool (*read)(std::span<const std::byte>);
+};
+constexpr Reader kReaders[] = {{"safetensors", safetensors}, {"torch_file", torch_file}, {"pickle", pickle}};
+
+Bytes contents(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  const std::string s{std::istreambuf_iterator<char>(in), {}};
+  const auto b = std::as_bytes(std::span(s));
+  return {b.begin(), b.end()};
+}
+std::vector<fs::path> files(const fs::path& folder) {
+  std::vector<fs::path> all;
+  for (const auto& f : fs::directory_iterator(folder)) all.push_back(f.path());
+  std::sort(all.begin(), all.end());
+  return all;
+}
+// Bytes in memory may be several times those in the file: a node of the tree for an opcode, a deflated entry unpacked.
+std::size_t explained(std::size_t file_bytes) { return (std::size_t{1} << 20) + 2048 * file_bytes; }
+
+TEST(Malformed, EveryFileOfTheCorpusIsRefused) {
+  for (const Reader& r : kReaders)
+    for (const fs::path& path : files(fs::path(MFL_SOURCE_DIR) / "tests/fuzz/corpus" / r.name)) {
+      const Bytes bytes = contents(path);
+      largest_request = 0;
+      EXPECT_NO_THROW(EXPECT_FALSE(r.read(bytes)) << path) << path;
+      EXPECT_LE(largest_request, explained(bytes.size())) << path;
+    }
+}
+
+TEST(Malformed, MutationsOfGoodFilesAreReadOrRefused) {
+  const fs::path good = fs::path(MFL_SOURCE_DIR) / "tests/golden/torch";
+  for (const fs::path& path : files(good)) {
+    const bool is_pickle = path.extension() == ".pkl";
+    if (!is_pickle && path.extension() != ".pt") continue;
+    const Bytes original = contents(path);
+    Rng rng(11, Draw::test, std::hash<std::string>{}(path.filename().string()));
+    for (int round = 0; round < 300; ++round) {
+      Bytes bytes = original;
+      for (std::uint32_t n = 1 + rng.below(4); n-- > 0;) {
+        const std::uint32_t at = rng.below(static_cast<std::uint32_t>(bytes.size()));
+        switch (rng.below(3)) {
+          case 0:
+            bytes[at] = static_cast<std::byte>(rng.below(256));
+            break;
+          case 1:
+            bytes[at] ^= static_cast<std::byte>(1u << rng.below(8));
+            break;
+          default:
+            bytes.erase(bytes.begin() + at);
+            break;
+        }
+      }
+      largest_request = 0;
+      EXPECT_NO_THROW(is_pickle ? pickle(bytes) : torch_file(bytes)) << path << ", round " << round;
+      EXPECT_LE(largest_request, explained(bytes.size())) << path << ", round " << round;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mfl::fuzz

@@ -16,7 +16,8 @@
 namespace mfl {
 namespace {
 
-// ---- the schema: every key once, in the order of the merged file ------------------------------------------------------
+// ---- the schema: every key once, in the order of the merged file
+// ------------------------------------------------------
 
 constexpr bool kRequired = true;
 
@@ -182,7 +183,8 @@ const char* const kDeadKeys[] = {"profile",
 
 constexpr const char* kClassName = "gslrm.model.gslrm.GSLRM";
 
-// ---- the file as dotted keys -------------------------------------------------------------------------------------------
+// ---- the file as dotted keys
+// -------------------------------------------------------------------------------------------
 
 struct Entry {
   std::string key;
@@ -192,7 +194,8 @@ struct Entry {
 
 class Keys {
  public:
-  Keys(const YAML::Node& root, std::string name, std::vector<std::string>& notes) : name_(std::move(name)), notes_(notes) {
+  Keys(const YAML::Node& root, std::string name, std::vector<std::string>& notes)
+      : name_(std::move(name)), notes_(notes) {
     flatten("", root);
   }
 
@@ -225,13 +228,15 @@ class Keys {
     return n.Mark().is_null() ? name_ : text(name_, ':', n.Mark().line + 1);
   }
 
-  void flatten(const std::string& prefix, const YAML::Node& node) {
+  void flatten(const std::string& prefix, const YAML::Node& node, int depth = 0) {
+    constexpr int kDeepest = 8;  // an alias may point to its own section
     for (const auto& item : node) {
       if (!item.first.IsScalar())
         throw_error<ConfigError>(place(item.first), ": a key must be a name, not a sequence or a mapping.");
       const std::string key = prefix.empty() ? item.first.Scalar() : prefix + "." + item.first.Scalar();
       if (item.second.IsMap()) {
-        flatten(key, item.second);
+        if (depth == kDeepest) throw_error<ConfigError>(place(item.first), ": ", key, " is nested too deeply.");
+        flatten(key, item.second, depth + 1);
         continue;
       }
       const Entry e{key, item.second, place(item.first)};
@@ -252,7 +257,8 @@ class Keys {
   std::vector<std::string> order_;  // of the file
 };
 
-// ---- values ------------------------------------------------------------------------------------------------------------
+// ---- values
+// ------------------------------------------------------------------------------------------------------------
 
 std::string shown(const YAML::Node& n) {
   if (n.IsScalar()) return '"' + n.Scalar() + '"';
@@ -273,16 +279,16 @@ const std::string& plain(const Entry& e, const YAML::Node& n, const char* expect
 void convert(const Entry& e, const YAML::Node& n, bool& to) {
   constexpr const char* kExpected = "true or false";
   const std::string& s = plain(e, n, kExpected);
-  static const std::map<std::string, bool> kWords = {{"true", true},  {"True", true},   {"TRUE", true},  {"yes", true},
-                                                     {"Yes", true},   {"on", true},     {"On", true},    {"false", false},
-                                                     {"False", false}, {"FALSE", false}, {"no", false},   {"No", false},
-                                                     {"off", false},  {"Off", false}};
+  static const std::map<std::string, bool> kWords = {
+      {"true", true}, {"True", true}, {"TRUE", true},   {"yes", true},    {"Yes", true},
+      {"on", true},   {"On", true},   {"false", false}, {"False", false}, {"FALSE", false},
+      {"no", false},  {"No", false},  {"off", false},   {"Off", false}};
   const auto it = kWords.find(s);
   if (it == kWords.end()) wrong_type(e, kExpected);
   to = it->second;
 }
 template <class Int>
-  requires std::is_integral_v<Int>
+requires std::is_integral_v<Int>
 void convert(const Entry& e, const YAML::Node& n, Int& to) {
   const std::string& s = plain(e, n, "an integer");
   const char* first = s.data() + (s.starts_with('+') ? 1 : 0);
@@ -321,7 +327,8 @@ void convert(const Entry& e, const YAML::Node& n, std::array<double, N>& to) {
   for (std::size_t i = 0; i < N; ++i) convert(e, n[i], to[i]);
 }
 
-// ---- names -------------------------------------------------------------------------------------------------------------
+// ---- names
+// -------------------------------------------------------------------------------------------------------------
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -350,7 +357,8 @@ std::string nearest(const std::string& key, const std::vector<std::string>& know
   return best;
 }
 
-// ---- visitors ----------------------------------------------------------------------------------------------------------
+// ---- visitors
+// ----------------------------------------------------------------------------------------------------------
 
 struct Names {
   std::vector<std::string> all, required;
@@ -381,16 +389,17 @@ struct Writer {
   static std::string value(bool x) { return x ? "true" : "false"; }
   static std::string value(const std::string& x) { return quoted(x); }
   template <class Int>
-    requires std::is_integral_v<Int>
+  requires std::is_integral_v<Int>
   static std::string value(Int x) { return fmt::format("{}", x); }
-  // The shortest text that reads back as the same double. YAML 1.1, which Python reads, wants a point before an exponent.
+  // The shortest text that reads back as the same double. YAML 1.1, which Python reads, wants a point before an
+  // exponent.
   static std::string value(double x) {
     std::string s = fmt::format("{}", x);
     if (s.find('.') == std::string::npos) s.insert(std::min(s.find('e'), s.size()), ".0");
     return s;
   }
   template <class Range>
-    requires requires(const Range& r) { r.begin(); }
+  requires requires(const Range& r) { r.begin(); }
   static std::string value(const Range& items) {
     std::string s = "[";
     for (const auto& item : items) s += (s.size() > 1 ? ", " : "") + value(item);
@@ -414,7 +423,8 @@ struct Writer {
   }
 };
 
-// ---- rules -------------------------------------------------------------------------------------------------------------
+// ---- rules
+// -------------------------------------------------------------------------------------------------------------
 
 class Rules {
  public:
@@ -461,8 +471,9 @@ void check_model(const Rules& r, const gslrm::ModelConfig& m) {
   r.require(!(m.use_custom_plucker && m.use_aug_plucker), "model.use_aug_plucker",
             "and model.use_custom_plucker exclude each other; set one of them to false.");
   const int channels = m.use_aug_plucker ? 12 : 9;
-  r.require(t.in_channels == channels, "model.image_tokenizer.in_channels", "must be ", channels, ", not ", t.in_channels,
-            ": ", m.use_aug_plucker ? "use_aug_plucker feeds RGB and nine ray channels." : "RGB and six ray channels.");
+  r.require(t.in_channels == channels, "model.image_tokenizer.in_channels", "must be ", channels, ", not ",
+            t.in_channels, ": ",
+            m.use_aug_plucker ? "use_aug_plucker feeds RGB and nine ray channels." : "RGB and six ray channels.");
   const auto& f = m.transformer;
   r.require(f.d_head > 0, "model.transformer.d_head", "must be positive, not ", f.d_head, '.');
   r.require(f.d > 0 && f.d % f.d_head == 0, "model.transformer.d", "must be a positive multiple of d_head (", f.d_head,
@@ -470,28 +481,32 @@ void check_model(const Rules& r, const gslrm::ModelConfig& m) {
   r.require(f.n_layer > 0, "model.transformer.n_layer", "must be positive, not ", f.n_layer, '.');
   const auto& g = m.gaussians;
   r.require(g.n_gaussians >= 0, "model.gaussians.n_gaussians", "must not be negative, got ", g.n_gaussians, '.');
-  r.require(g.sh_degree >= 0 && g.sh_degree <= 3, "model.gaussians.sh_degree", "must be 0 to 3, not ", g.sh_degree, '.');
+  r.require(g.sh_degree >= 0 && g.sh_degree <= 3, "model.gaussians.sh_degree", "must be 0 to 3, not ", g.sh_degree,
+            '.');
   r.require(g.upsampler.upsample_factor <= 1, "model.gaussians.upsampler.upsample_factor",
             "must be 1: no upsampling is defined for this model; got ", g.upsampler.upsample_factor, '.');
   if (g.scaling_modifier)
-    r.require(*g.scaling_modifier > 0, "model.gaussians.scaling_modifier", "must be positive, not ", *g.scaling_modifier, '.');
+    r.require(*g.scaling_modifier > 0, "model.gaussians.scaling_modifier", "must be positive, not ",
+              *g.scaling_modifier, '.');
   if (m.half_bbx_size)
     r.require(*m.half_bbx_size > 0, "model.half_bbx_size", "must be positive, not ", *m.half_bbx_size, '.');
 }
 
 void check_training(const Rules& r, const TrainingConfig& t, int image_size) {
   if (t.crop_size)
-    r.require(*t.crop_size > 0 && *t.crop_size <= image_size, "training.crop_size", "must be 1 to image_size (", image_size,
-              "), not ", *t.crop_size, '.');
+    r.require(*t.crop_size > 0 && *t.crop_size <= image_size, "training.crop_size", "must be 1 to image_size (",
+              image_size, "), not ", *t.crop_size, '.');
   r.one_of("training.runtime.amp_dtype", t.runtime.amp_dtype, {"bf16", "fp16"});
   r.require(t.runtime.grad_accum_steps > 0, "training.runtime.grad_accum_steps", "must be positive, not ",
             t.runtime.grad_accum_steps, '.');
   r.require(t.runtime.allowed_gradnorm_factor > 0, "training.runtime.allowed_gradnorm_factor", "must be positive, not ",
             t.runtime.allowed_gradnorm_factor, '.');
   const auto& d = t.dataset;
-  r.require(d.num_input_views > 0, "training.dataset.num_input_views", "must be positive, not ", d.num_input_views, '.');
+  r.require(d.num_input_views > 0, "training.dataset.num_input_views", "must be positive, not ", d.num_input_views,
+            '.');
   r.require(d.num_views >= d.num_input_views, "training.dataset.num_views", "(", d.num_views,
-            ") must be at least num_input_views (", d.num_input_views, "): the input views are the first of a sample's views.");
+            ") must be at least num_input_views (", d.num_input_views,
+            "): the input views are the first of a sample's views.");
   check_background(r, d.background_color);
   r.require(t.dataloader.batch_size_per_gpu > 0, "training.dataloader.batch_size_per_gpu", "must be positive, not ",
             t.dataloader.batch_size_per_gpu, '.');
@@ -501,13 +516,14 @@ void check_training(const Rules& r, const TrainingConfig& t, int image_size) {
             t.dataloader.prefetch_factor, '.');
 
   const auto& l = t.losses;
-  const std::pair<const char*, double> weights[] = {{"training.losses.l2_loss_weight", l.l2_loss_weight},
-                                                    {"training.losses.lpips_loss_weight", l.lpips_loss_weight},
-                                                    {"training.losses.perceptual_loss_weight", l.perceptual_loss_weight},
-                                                    {"training.losses.ssim_loss_weight", l.ssim_loss_weight},
-                                                    {"training.losses.pixelalign_loss_weight", l.pixelalign_loss_weight},
-                                                    {"training.losses.pointsdist_loss_weight", l.pointsdist_loss_weight},
-                                                    {"training.losses.background_loss_weight", l.background_loss_weight}};
+  const std::pair<const char*, double> weights[] = {
+      {"training.losses.l2_loss_weight", l.l2_loss_weight},
+      {"training.losses.lpips_loss_weight", l.lpips_loss_weight},
+      {"training.losses.perceptual_loss_weight", l.perceptual_loss_weight},
+      {"training.losses.ssim_loss_weight", l.ssim_loss_weight},
+      {"training.losses.pixelalign_loss_weight", l.pixelalign_loss_weight},
+      {"training.losses.pointsdist_loss_weight", l.pointsdist_loss_weight},
+      {"training.losses.background_loss_weight", l.background_loss_weight}};
   double sum = 0;
   for (const auto& [key, w] : weights) {
     r.require(w >= 0, key, "must not be negative, got ", w, '.');
@@ -526,15 +542,18 @@ void check_training(const Rules& r, const TrainingConfig& t, int image_size) {
   r.require(s.max_fwdbwd_passes >= 0, "training.schedule.max_fwdbwd_passes", "must not be negative, got ",
             s.max_fwdbwd_passes, '.');
   r.require(s.warmup >= 0, "training.schedule.warmup", "must not be negative, got ", s.warmup, '.');
-  r.require(s.l2_warmup_steps >= 0, "training.schedule.l2_warmup_steps", "must not be negative, got ", s.l2_warmup_steps, '.');
+  r.require(s.l2_warmup_steps >= 0, "training.schedule.l2_warmup_steps", "must not be negative, got ",
+            s.l2_warmup_steps, '.');
 
   const auto& c = t.checkpointing;
   r.require(!c.checkpoint_dir.empty(), "training.checkpointing.checkpoint_dir", "must name a folder.");
-  r.require(c.checkpoint_every > 0, "training.checkpointing.checkpoint_every", "must be positive, not ", c.checkpoint_every, '.');
+  r.require(c.checkpoint_every > 0, "training.checkpointing.checkpoint_every", "must be positive, not ",
+            c.checkpoint_every, '.');
   if (c.checkpoints_total_limit)
     r.require(*c.checkpoints_total_limit > 0, "training.checkpointing.checkpoints_total_limit",
               "must be positive, not ", *c.checkpoints_total_limit, "; leave it out to keep all.");
-  r.require(t.logging.print_every > 0, "training.logging.print_every", "must be positive, not ", t.logging.print_every, '.');
+  r.require(t.logging.print_every > 0, "training.logging.print_every", "must be positive, not ", t.logging.print_every,
+            '.');
   r.require(t.logging.vis_every > 0, "training.logging.vis_every", "must be positive, not ", t.logging.vis_every, '.');
   r.require(t.logging.wandb.log_every > 0, "training.logging.wandb.log_every", "must be positive, not ",
             t.logging.wandb.log_every, '.');
@@ -546,16 +565,18 @@ void check_rest(const Rules& r, const GslrmConfig& c) {
   if (c.validation.enabled) {
     for (const char* key : {"validation.val_every", "validation.output_dir", "validation.dataset_path"})
       r.given(key, "validation.enabled: true needs it");
-    r.require(c.validation.val_every > 0, "validation.val_every", "must be positive, not ", c.validation.val_every, '.');
+    r.require(c.validation.val_every > 0, "validation.val_every", "must be positive, not ", c.validation.val_every,
+              '.');
   }
-  r.require(c.mouse.mask_threshold >= 0 && c.mouse.mask_threshold <= 255, "mouse.mask_threshold", "must be 0 to 255, not ",
-            c.mouse.mask_threshold, '.');
+  r.require(c.mouse.mask_threshold >= 0 && c.mouse.mask_threshold <= 255, "mouse.mask_threshold",
+            "must be 0 to 255, not ", c.mouse.mask_threshold, '.');
 
   const auto& o = c.mfl;
   const std::string& d = o.device;
-  const bool cuda_index = d.starts_with("cuda:") && d.size() > 5 && d.find_first_not_of("0123456789", 5) == std::string::npos;
-  r.require(d == "auto" || d == "cpu" || d == "cuda" || cuda_index, "mfl.device", "must be auto, cpu, cuda or cuda:N, not \"",
-            d, "\".");
+  const bool cuda_index =
+      d.starts_with("cuda:") && d.size() > 5 && d.find_first_not_of("0123456789", 5) == std::string::npos;
+  r.require(d == "auto" || d == "cpu" || d == "cuda" || cuda_index, "mfl.device",
+            "must be auto, cpu, cuda or cuda:N, not \"", d, "\".");
   r.one_of("mfl.compute", o.compute, {"auto", "bf16", "f32"});
   r.one_of("mfl.recompute", o.recompute, {"auto", "none", "block"});
   r.one_of("mfl.lr_schedule", o.lr_schedule, {"cosine", "linear", "constant"});
@@ -567,8 +588,10 @@ void check_rest(const Rules& r, const GslrmConfig& c) {
   r.require(o.stall_seconds >= 0, "mfl.stall_seconds", "must not be negative, got ", o.stall_seconds, '.');
   r.require(o.peak_tflops >= 0, "mfl.peak_tflops", "must not be negative, got ", o.peak_tflops, '.');
   r.require(o.val_samples >= 0, "mfl.val_samples", "must not be negative, got ", o.val_samples, '.');
-  r.require(o.render.turntable_views > 0, "mfl.render.turntable_views", "must be positive, not ", o.render.turntable_views, '.');
-  r.require(o.render.turntable_size > 0, "mfl.render.turntable_size", "must be positive, not ", o.render.turntable_size, '.');
+  r.require(o.render.turntable_views > 0, "mfl.render.turntable_views", "must be positive, not ",
+            o.render.turntable_views, '.');
+  r.require(o.render.turntable_size > 0, "mfl.render.turntable_size", "must be positive, not ", o.render.turntable_size,
+            '.');
   r.require(o.render.video_views > 0, "mfl.render.video_views", "must be positive, not ", o.render.video_views, '.');
   r.require(o.render.video_fps > 0, "mfl.render.video_fps", "must be positive, not ", o.render.video_fps, '.');
 }
@@ -578,9 +601,11 @@ void refuse_other_programs(const Keys& keys) {
   if (keys.has_section("model")) return;
   for (const char* mark : {"pretrained_model_name_or_path", "pretrained_unet_path", "n_views", "train_batch_size"})
     if (keys.find(mark))
-      throw_error<ConfigError>(keys.at(mark).where, ": ", mark, " belongs to a configuration of MVDiffusion (stage 1: one image "
+      throw_error<ConfigError>(keys.at(mark).where, ": ", mark,
+                               " belongs to a configuration of MVDiffusion (stage 1: one image "
                                "to six views). This version trains GS-LRM (stage 2) only; give it a file whose "
-                               "model.class_name is ", kClassName, '.');
+                               "model.class_name is ",
+                               kClassName, '.');
 }
 
 void refuse_unknown(const Keys& keys, const std::vector<std::string>& known, std::vector<std::string>& notes) {
@@ -592,19 +617,23 @@ void refuse_unknown(const Keys& keys, const std::vector<std::string>& known, std
       continue;
     }
     const Entry& e = keys.at(key);
-    const auto inside = std::find_if(known.begin(), known.end(), [&](const std::string& k) { return key.starts_with(k + "."); });
+    const auto inside =
+        std::find_if(known.begin(), known.end(), [&](const std::string& k) { return key.starts_with(k + "."); });
     if (inside != known.end())
-      throw_error<ConfigError>(e.where, ": ", *inside, " takes a value, not a section with the key ", leaf_of(key), '.');
-    const auto below = std::find_if(known.begin(), known.end(), [&](const std::string& k) { return k.starts_with(key + "."); });
+      throw_error<ConfigError>(e.where, ": ", *inside, " takes a value, not a section with the key ", leaf_of(key),
+                               '.');
+    const auto below =
+        std::find_if(known.begin(), known.end(), [&](const std::string& k) { return k.starts_with(key + "."); });
     if (below != known.end()) {
       if (e.value.IsNull()) continue;  // an empty section
       throw_error<ConfigError>(e.where, ": ", key, " is a section (with keys such as ", *below, "), not the value ",
                                shown(e.value), '.');
     }
-    throw_error<ConfigError>(e.where, ": ", key, " is a key that nobody reads. The nearest known key is ", nearest(key, known),
-                             '.');
+    throw_error<ConfigError>(e.where, ": ", key, " is a key that nobody reads. The nearest known key is ",
+                             nearest(key, known), '.');
   }
-  if (!dead.empty()) notes.push_back(text(keys.name(), ": ignored, as the published code never reads them: ", dead, '.'));
+  if (!dead.empty())
+    notes.push_back(text(keys.name(), ": ignored, as the published code never reads them: ", dead, '.'));
 }
 
 GslrmConfig read(const Keys& keys, std::vector<std::string>& notes) {
@@ -632,8 +661,10 @@ GslrmConfig read(const Keys& keys, std::vector<std::string>& notes) {
                          ": fp16 is read as bf16: the same speed and memory, fp32's range, and no loss scaling."));
   }
   if (keys.has_section("mouse") && keys.find("mouse.use_mouse_dataset") == nullptr)
-    notes.push_back(text(keys.name(), ": there is a mouse section without mouse.use_mouse_dataset, so views are drawn as "
-                         "train_gslrm.py does; set it to true for the fixed views and camera rules of train_mouse.py."));
+    notes.push_back(
+        text(keys.name(),
+             ": there is a mouse section without mouse.use_mouse_dataset, so views are drawn as "
+             "train_gslrm.py does; set it to true for the fixed views and camera rules of train_mouse.py."));
   return c;
 }
 
@@ -664,18 +695,18 @@ ConfigOverride parse_override(const std::string& s) {
   return {s.substr(0, equals), s.substr(equals + 1)};
 }
 
-LoadedConfig parse_gslrm_config(const std::string& yaml, const std::string& name, const std::vector<ConfigOverride>& overrides) {
-  YAML::Node root;
+LoadedConfig parse_gslrm_config(const std::string& yaml, const std::string& name,
+                                const std::vector<ConfigOverride>& overrides) {
+  LoadedConfig loaded;
   try {
-    root = YAML::Load(yaml);
-  } catch (const YAML::ParserException& e) {
+    const YAML::Node root = YAML::Load(yaml);
+    if (!root.IsMap()) throw_error<ConfigError>(name, ": expected a mapping of sections such as model and training.");
+    Keys keys(root, name, loaded.notes);
+    for (const ConfigOverride& o : overrides) keys.apply(o);
+    loaded.config = read(keys, loaded.notes);
+  } catch (const YAML::Exception& e) {
     throw_error<ConfigError>(name, ':', e.mark.line + 1, ": this is not YAML: ", e.msg, '.');
   }
-  if (!root.IsMap()) throw_error<ConfigError>(name, ": expected a mapping of sections such as model and training.");
-  LoadedConfig loaded;
-  Keys keys(root, name, loaded.notes);
-  for (const ConfigOverride& o : overrides) keys.apply(o);
-  loaded.config = read(keys, loaded.notes);
   return loaded;
 }
 
@@ -683,7 +714,8 @@ LoadedConfig load_gslrm_config(const std::string& path, const std::vector<Config
   std::ifstream in(path, std::ios::binary);
   std::ostringstream content;
   if (!in || !(content << in.rdbuf()))
-    throw_error<ConfigError>("cannot read the configuration ", path, ": there is no such file, it is empty, or it may not be read.");
+    throw_error<ConfigError>("cannot read the configuration ", path,
+                             ": there is no such file, it is empty, or it may not be read.");
   return parse_gslrm_config(content.str(), path, overrides);
 }
 

@@ -1,8 +1,8 @@
 // The typed configuration of a GS-LRM run: FaceLift's YAML schema plus our section `mfl`. The only home of defaults.
 //
-// Every key of a file is read, or is one of the published code's known dead keys (named once, in a note), or is an error
-// that names the nearest known key with file and line. Members have the YAML's names and nesting; a member whose comment
-// says "required" must be in the file.
+// Every key of a file is read, or is one of the published code's known dead keys (named once, in a note), or is an
+// error that names the nearest known key with file and line. Members have the YAML's names and nesting; a member whose
+// comment says "required" must be in the file.
 #pragma once
 
 #include <array>
@@ -19,20 +19,20 @@ namespace mfl {
 struct TrainingConfig {
   std::optional<int> crop_size;  // side of a random square crop of the targets; absent: the whole image
   struct Runtime {
-    bool use_tf32 = false;        // required
-    bool use_amp = false;         // required; false: f32 compute
-    std::string amp_dtype;        // required; bf16 (fp16 is read as bf16, with a note)
-    int grad_accum_steps = 1;     // required; micro-batches an update
-    double grad_clip_norm = 0;    // required; L2 clip; no clipping if <= 0
-    int grad_checkpoint_every = 1;  // required; the published segment length; mfl.recompute decides here
+    bool use_tf32 = false;                // required
+    bool use_amp = false;                 // required; false: f32 compute
+    std::string amp_dtype;                // required; bf16 (fp16 is read as bf16, with a note)
+    int grad_accum_steps = 1;             // required; micro-batches an update
+    double grad_clip_norm = 0;            // required; L2 clip; no clipping if <= 0
+    int grad_checkpoint_every = 1;        // required; the published segment length; mfl.recompute decides here
     double allowed_gradnorm_factor = 20;  // an update whose norm exceeds factor * clip is skipped
     bool operator==(const Runtime&) const = default;
   } runtime;
   struct Dataset {
     std::string dataset_path;  // required; list file or packed .h5, see packed_path()
     bool maximize_view_overlap = false;
-    int num_views = 0;         // required; views of a sample = target views
-    int num_input_views = 0;   // required; the first of them are the input
+    int num_views = 0;             // required; views of a sample = target views
+    int num_input_views = 0;       // required; the first of them are the input
     bool target_has_input = true;  // required; the targets always include the inputs, as published
     bool remove_alpha = false;
     std::string background_color = "white";  // white, black, gray, random, three_choices or a number in [0, 1]
@@ -44,28 +44,28 @@ struct TrainingConfig {
     int prefetch_factor = 0;     // required; batches ahead, per worker
     bool operator==(const DataLoader&) const = default;
   } dataloader;
-  gslrm::LossConfig losses;      // the six published weights are required
+  gslrm::LossConfig losses;  // the six published weights are required
   struct Optimizer {
     double lr = 0, beta1 = 0, beta2 = 0, weight_decay = 0;  // required
-    bool reset_lr = false;            // required; on resume: new learning rate and a fresh schedule
-    bool reset_weight_decay = false;  // required
+    bool reset_lr = false;              // required; on resume: new learning rate and a fresh schedule
+    bool reset_weight_decay = false;    // required
     bool reset_training_state = false;  // resume_ckpt initialises the weights only
     bool operator==(const Optimizer&) const = default;
   } optimizer;
   struct Schedule {
-    std::int64_t num_epochs = 0;                         // required
-    std::int64_t max_fwdbwd_passes = 10'000'000'000;     // exact
-    std::int64_t warmup = 0;                             // required; parameter updates
-    std::int64_t l2_warmup_steps = 0;                    // LPIPS and perceptual weights are 0 below this step
+    std::int64_t num_epochs = 0;                      // required
+    std::int64_t max_fwdbwd_passes = 10'000'000'000;  // exact
+    std::int64_t warmup = 0;                          // required; parameter updates
+    std::int64_t l2_warmup_steps = 0;                 // LPIPS and perceptual weights are 0 below this step
     std::int64_t early_stop_after_epochs = 10'000'000'000;
     std::int64_t early_stop_after = 10'000'000'000;
     bool operator==(const Schedule&) const = default;
   } schedule;
   struct Checkpointing {
-    std::string checkpoint_dir;       // required; also where a run resumes from
+    std::string checkpoint_dir;         // required; also where a run resumes from
     std::int64_t checkpoint_every = 0;  // required; forward/backward passes
-    std::string resume_ckpt;          // file or directory; initialises or resumes, see optimizer.reset_training_state
-    bool force_resume_ckpt = false;   // resume_ckpt even if checkpoint_dir holds checkpoints
+    std::string resume_ckpt;            // file or directory; initialises or resumes, see optimizer.reset_training_state
+    bool force_resume_ckpt = false;     // resume_ckpt even if checkpoint_dir holds checkpoints
     std::optional<int> checkpoints_total_limit;
     bool operator==(const Checkpointing&) const = default;
   } checkpointing;
@@ -81,8 +81,8 @@ struct TrainingConfig {
   } logging;
   struct FreezeLayers {
     bool enabled = false;
-    int freeze_transformer_until = 20;  // blocks with a smaller index
-    bool freeze_patch_embedder = true;  // and input_layer_norm
+    int freeze_transformer_until = 20;          // blocks with a smaller index
+    bool freeze_patch_embedder = true;          // and input_layer_norm
     bool freeze_positional_embeddings = false;  // names that contain "position_embeddings"
     bool operator==(const FreezeLayers&) const = default;
   } freeze_layers;
@@ -126,27 +126,27 @@ struct MflConfig {
   std::string init;                // checkpoint whose weights start a new run at step 0
   std::string resume = "auto";     // auto (newest in checkpoint_dir, then resume_ckpt), never, or a file or directory
   std::vector<std::string> allow_missing;  // name prefixes that a checkpoint may lack
-  int overfit = 0;                 // > 0: train and validate on the first N samples, without augmentation
-  std::string lr_schedule = "cosine";  // cosine, linear, constant
-  std::int64_t lr_updates = 0;     // length of the schedule in updates; 0: the published rule (whole epochs)
-  double bucket_mb = 64;           // gradient bucket of the data-parallel reduction
-  int max_skipped = 100;           // stop after this many consecutive updates that were not applied
-  double stall_seconds = 600;      // no progress for so long ends the run on all ranks; 0: no watch
-  std::string keep_best = "psnr";  // validation metric whose best checkpoint is never deleted; none
-  std::string log_dir;             // event files, JSON lines, merged configuration; empty: checkpoint_dir
-  double peak_tflops = 0;          // what MFU is a share of; 0: by device name
-  int val_samples = 0;             // samples of a validation; 0: all
+  int overfit = 0;                         // > 0: train and validate on the first N samples, without augmentation
+  std::string lr_schedule = "cosine";      // cosine, linear, constant
+  std::int64_t lr_updates = 0;             // length of the schedule in updates; 0: the published rule (whole epochs)
+  double bucket_mb = 64;                   // gradient bucket of the data-parallel reduction
+  int max_skipped = 100;                   // stop after this many consecutive updates that were not applied
+  double stall_seconds = 600;              // no progress for so long ends the run on all ranks; 0: no watch
+  std::string keep_best = "psnr";          // validation metric whose best checkpoint is never deleted; none
+  std::string log_dir;                     // event files, JSON lines, merged configuration; empty: checkpoint_dir
+  double peak_tflops = 0;                  // what MFU is a share of; 0: by device name
+  int val_samples = 0;                     // samples of a validation; 0: all
   struct Data {
-    std::string train, val;        // packed .h5 files that stand in for the two dataset_path keys
+    std::string train, val;  // packed .h5 files that stand in for the two dataset_path keys
     bool operator==(const Data&) const = default;
   } data;
-  struct Weights {                 // loss networks: a file, or "formula" for reproducible random weights
+  struct Weights {  // loss networks: a file, or "formula" for reproducible random weights
     std::string vgg19, vgg16, lpips;
     bool operator==(const Weights&) const = default;
   } weights;
   struct Render {
-    int turntable_views = 8, turntable_size = 384;      // the strip of the visuals
-    int video_views = 150, video_fps = 30;              // the video of a validation, at input size
+    int turntable_views = 8, turntable_size = 384;  // the strip of the visuals
+    int video_views = 150, video_fps = 30;          // the video of a validation, at input size
     bool video = true;
     bool operator==(const Render&) const = default;
   } render;
@@ -172,12 +172,12 @@ struct GslrmConfig {
   std::string log_dir() const { return mfl.log_dir.empty() ? training.checkpointing.checkpoint_dir : mfl.log_dir; }
 };
 
-// The packed file that stands for a dataset_path: itself (FILE.h5 or FILE.h5#split), or the list file's path with the extension
-// .h5 (what `mfl_data pack LIST` writes by default).
+// The packed file that stands for a dataset_path: itself (FILE.h5 or FILE.h5#split), or the list file's path with the
+// extension .h5 (what `mfl_data pack LIST` writes by default).
 std::string packed_path(const std::string& dataset_path);
 
-// One `--set KEY=VALUE` or `-s KEY VALUE`. The value is a bool (true, false), an integer, a float or a string, by its looks,
-// or a flow sequence such as [a, b].
+// One `--set KEY=VALUE` or `-s KEY VALUE`. The value is a bool (true, false), an integer, a float or a string, by its
+// looks, or a flow sequence such as [a, b].
 struct ConfigOverride {
   std::string key, value;
 };
@@ -189,12 +189,14 @@ struct LoadedConfig {
   std::vector<std::string> notes;  // for the log: dead keys, fp16 read as bf16, duplicate keys, ...
 };
 
-// Throws ConfigError, with file and line: no such file, not YAML, unknown key, wrong type, missing key, a value out of its
-// range, or the configuration of another program (MVDiffusion).
+// Throws ConfigError, with file and line: no such file, not YAML, unknown key, wrong type, missing key, a value out of
+// its range, or the configuration of another program (MVDiffusion).
 LoadedConfig load_gslrm_config(const std::string& path, const std::vector<ConfigOverride>& = {});
-LoadedConfig parse_gslrm_config(const std::string& yaml, const std::string& name, const std::vector<ConfigOverride>& = {});
+LoadedConfig parse_gslrm_config(const std::string& yaml, const std::string& name,
+                                const std::vector<ConfigOverride>& = {});
 
-// The merged configuration as YAML: every key, in the file's schema; parses to an equal GslrmConfig, and Python reads it.
+// The merged configuration as YAML: every key, in the file's schema; parses to an equal GslrmConfig, and Python reads
+// it.
 std::string write_merged(const GslrmConfig&);
 
 // Dotted names of every key that is read, in schema order.

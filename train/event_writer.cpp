@@ -13,8 +13,9 @@
 namespace mfl {
 namespace {
 
-// ---- protocol-buffer wire format: a key is (field << 3 | type); types: 0 varint, 1 eight bytes, 2 length and bytes, 5 four
-// bytes -----------------------------------------------------------------------------------------------------------------
+// ---- protocol-buffer wire format: a key is (field << 3 | type); types: 0 varint, 1 eight bytes, 2 length and bytes, 5
+// four bytes
+// -----------------------------------------------------------------------------------------------------------------
 
 void put_varint(std::string& out, std::uint64_t x) {
   for (; x >= 0x80; x >>= 7) out += static_cast<char>(x | 0x80);
@@ -49,7 +50,8 @@ std::string number(int field, float x) {
   return out;
 }
 
-// ---- messages ----------------------------------------------------------------------------------------------------------
+// ---- messages
+// ----------------------------------------------------------------------------------------------------------
 
 // Event { double wall_time = 1; int64 step = 2; string file_version = 3; Summary summary = 5 }
 constexpr int kFileVersion = 3, kSummary = 5;
@@ -87,8 +89,8 @@ std::uint32_t masked_crc32c(std::string_view s) {
 }
 
 EventWriter::EventWriter(const std::filesystem::path& folder)
-    : path_(folder / ("events.out.tfevents." + std::to_string(static_cast<std::int64_t>(wall_time())) + "." + host_name() +
-                      "." + std::to_string(::getpid()))) {
+    : path_(folder / ("events.out.tfevents." + std::to_string(static_cast<std::int64_t>(wall_time())) + "." +
+                      host_name() + "." + std::to_string(::getpid()))) {
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
   file_.open(path_, std::ios::binary | std::ios::app);
@@ -118,13 +120,14 @@ void EventWriter::scalar(std::string_view tag, std::int64_t step, double value) 
 
 void EventWriter::image(std::string_view tag, std::int64_t step, int width, int height, std::string_view png) {
   // Image { int32 height = 1, width = 2, colorspace = 3 (3: RGB); bytes encoded_image_string = 4 }
-  const std::string image = varint(1, static_cast<std::uint64_t>(height)) + varint(2, static_cast<std::uint64_t>(width)) +
-                            varint(3, 3) + bytes(4, png);
+  const std::string image = varint(1, static_cast<std::uint64_t>(height)) +
+                            varint(2, static_cast<std::uint64_t>(width)) + varint(3, 3) + bytes(4, png);
   event(step, summary(tag, bytes(4, image)));
 }
 
 void EventWriter::text(std::string_view tag, std::int64_t step, std::string_view markdown) {
-  // TensorProto { dtype = 1 (7: string); TensorShapeProto { Dim { size = 1 } dim = 2 } tensor_shape = 2; string_val = 8 }
+  // TensorProto { dtype = 1 (7: string); TensorShapeProto { Dim { size = 1 } dim = 2 } tensor_shape = 2; string_val = 8
+  // }
   const std::string tensor = varint(1, 7) + bytes(2, bytes(2, varint(1, 1))) + bytes(8, markdown);
   // SummaryMetadata { PluginData { string plugin_name = 1 } plugin_data = 1 }
   event(step, summary(tag, bytes(8, tensor) + bytes(9, bytes(1, bytes(1, "text")))));

@@ -17,8 +17,8 @@ namespace mfl {
 
 class EventWriter {
  public:
-  // Starts a new file events.out.tfevents.<time>.<host>.<process> in the folder, which is made if missing. A resumed run
-  // adds a file of its own; readers join them.
+  // Starts a new file events.out.tfevents.<time>.<host>.<process> in the folder, which is made if missing. A resumed
+  // run adds a file of its own; readers join them.
   explicit EventWriter(const std::filesystem::path& folder);
   EventWriter() = default;  // writes nothing: every rank but the first
 

@@ -21,8 +21,8 @@ void UpdateLedger::record(UpdateOutcome outcome, double norm) {
 }
 
 std::string UpdateLedger::summary() const {
-  return text(counts_.applied, " applied (", counts_.clipped, " clipped), ", counts_.norm_skip, " skipped, ", counts_.non_finite,
-              " non-finite");
+  return text(counts_.applied, " applied (", counts_.clipped, " clipped), ", counts_.norm_skip, " skipped, ",
+              counts_.non_finite, " non-finite");
 }
 
 std::optional<std::string> UpdateLedger::alarm(double clip, double factor) {
@@ -36,9 +36,10 @@ std::optional<std::string> UpdateLedger::alarm(double clip, double factor) {
   }
   if (static_cast<double>(skipped + non_finite) <= kShare * static_cast<double>(window_.size())) return std::nullopt;
   quiet_for_ = kWindow;
-  std::string s = text(skipped + non_finite, " of the last ", window_.size(), " updates were not applied: ", skipped,
-                       " with a gradient norm above ", factor, " x ", clip, " (allowed_gradnorm_factor x grad_clip_norm), ",
-                       non_finite, " with a loss or gradient that is not finite.");
+  std::string s =
+      text(skipped + non_finite, " of the last ", window_.size(), " updates were not applied: ", skipped,
+           " with a gradient norm above ", factor, " x ", clip, " (allowed_gradnorm_factor x grad_clip_norm), ",
+           non_finite, " with a loss or gradient that is not finite.");
   if (skipped > 0 && !norms.empty() && clip > 0) {
     std::sort(norms.begin(), norms.end());
     const double high = norms[(norms.size() - 1) * 95 / 100];

@@ -11,7 +11,7 @@
 namespace mfl {
 
 struct LedgerCounts {
-  std::int64_t applied = 0;     // clipped ones included
+  std::int64_t applied = 0;  // clipped ones included
   std::int64_t clipped = 0;
   std::int64_t norm_skip = 0;   // gradient norm above allowed_gradnorm_factor * grad_clip_norm
   std::int64_t non_finite = 0;  // a loss or gradient that is no finite number

@@ -27,7 +27,7 @@ Rgb error_colour(float e) { return {e, std::max(0.0f, 1 - 2 * e), 1 - e}; }
 
 std::vector<std::int64_t> shown_views(std::int64_t views) {
   std::vector<std::int64_t> chosen;
-  for (std::int64_t v = 0; v < views; v += views > kMostViews ? views / kMostViews : 1) chosen.push_back(v);
+  for (std::int64_t v = 0; v<views; v += views> kMostViews ? views / kMostViews : 1) chosen.push_back(v);
   return chosen;
 }
 
@@ -35,8 +35,11 @@ std::vector<std::int64_t> shown_views(std::int64_t views) {
 class Page {
  public:
   Page(int columns, int width, int height)
-      : cell_width_(width), cell_height_(height), zoom_((kLeastWidth + width - 1) / width),
-        scale_(std::max(1, width * zoom_ / 192)), image_(columns * width * zoom_, 0, 3) {}
+      : cell_width_(width),
+        cell_height_(height),
+        zoom_((kLeastWidth + width - 1) / width),
+        scale_(std::max(1, width * zoom_ / 192)),
+        image_(columns * width * zoom_, 0, 3) {}
 
   int bar_height() const { return (kGlyphHeight + 4) * scale_; }
   int scale() const { return scale_; }
@@ -85,7 +88,8 @@ struct Pixels {
   int views, height, width, channels;
   explicit Pixels(ConstView v) : data(nullptr) {
     MFL_CHECK(v.device.is_cpu() && v.dtype == DType::f32 && v.shape.rank() == 4 && v.contiguous(),
-              "panels take contiguous host images [V, H, W, C] of f32, not ", v.shape, " of ", v.dtype, " on ", v.device);
+              "panels take contiguous host images [V, H, W, C] of f32, not ", v.shape, " of ", v.dtype, " on ",
+              v.device);
     data = v.as<float>();
     views = static_cast<int>(v.shape[0]), height = static_cast<int>(v.shape[1]);
     width = static_cast<int>(v.shape[2]), channels = static_cast<int>(v.shape[3]);
@@ -116,7 +120,8 @@ std::string label_of(const std::vector<std::string>& labels, std::int64_t v) {
 }  // namespace
 
 data::Image to_image(ConstView v) {
-  MFL_CHECK(v.device.is_cpu() && v.shape.rank() == 3 && v.shape[2] >= 3 && v.contiguous(), "to_image: ", v.shape, " on ", v.device);
+  MFL_CHECK(v.device.is_cpu() && v.shape.rank() == 3 && v.shape[2] >= 3 && v.contiguous(), "to_image: ", v.shape,
+            " on ", v.device);
   data::Image out(static_cast<int>(v.shape[1]), static_cast<int>(v.shape[0]), 3);
   const float* from = v.as<float>();
   for (std::size_t i = 0; i < out.pixels.size() / 3; ++i, from += v.shape[2])
@@ -164,7 +169,8 @@ data::Image draw_panel(const Panel& p) {
   int x = page.caption(y, 0, "error 0 ");
   const int length = 60 * s;
   for (int i = 0; i < length; ++i)
-    page.fill(x + i, y + 2 * s, 1, kGlyphHeight * s, error_colour(static_cast<float>(i) / static_cast<float>(length - 1)));
+    page.fill(x + i, y + 2 * s, 1, kGlyphHeight * s,
+              error_colour(static_cast<float>(i) / static_cast<float>(length - 1)));
   page.caption(y, x + length, fmt::format("{}", kErrorScale));
   page.cells(columns, [&](int c, int v, int u) -> Rgb {
     const std::int64_t view = views[static_cast<std::size_t>(c)];
@@ -182,8 +188,10 @@ data::Image draw_strip(ConstView images, const std::vector<std::string>& labels)
     const auto views = shown_views(in.views);
     Page page(static_cast<int>(views.size()), in.width, in.height);
     const int names = page.bar();
-    for (std::size_t c = 0; c < views.size(); ++c) page.caption(names, static_cast<int>(c) * page.cell(), label_of(labels, views[c]));
-    page.cells(static_cast<int>(views.size()), [&](int c, int y, int x) { return in.rgb(views[static_cast<std::size_t>(c)], y, x); });
+    for (std::size_t c = 0; c < views.size(); ++c)
+      page.caption(names, static_cast<int>(c) * page.cell(), label_of(labels, views[c]));
+    page.cells(static_cast<int>(views.size()),
+               [&](int c, int y, int x) { return in.rgb(views[static_cast<std::size_t>(c)], y, x); });
     return page.take();
   }
   data::Image out(in.views * in.width, in.height, 3);

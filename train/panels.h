@@ -17,9 +17,9 @@ struct Panel {
   ConstView render;                 // [V, H, W, 3]       host f32
 };
 
-// Rows: target; render; with a mask: target and render under the mask (green inside, red outside); error with its scale.
-// Columns: views, at most ten (every V/10-th beyond that). Small images are enlarged by whole factors. Above every view
-// stand its label and PSNR (both images clipped to [0, 1]).
+// Rows: target; render; with a mask: target and render under the mask (green inside, red outside); error with its
+// scale. Columns: views, at most ten (every V/10-th beyond that). Small images are enlarged by whole factors. Above
+// every view stand its label and PSNR (both images clipped to [0, 1]).
 //   overlay = 0.7 image + 0.3 (0.2, 0.8, 0.2 | 0.8, 0.2, 0.2)
 //   e = min(1, mean_rgb |render - target| / 0.3), shown as (e, max(0, 1 - 2e), 1 - e); grey 0.3 outside the mask
 // Source: the fork's visualisation, gslrm/model/gslrm.py.

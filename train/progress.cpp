@@ -52,7 +52,8 @@ std::string progress_line(const StepRecord& r) {
     s += " | ETA " + duration_text(r.seconds_per_pass * static_cast<double>(r.total_passes - r.pass));
   }
   const LedgerCounts& c = r.ledger;
-  s += fmt::format(" | {} applied ({} clipped), {} skipped, {} non-finite", c.applied, c.clipped, c.norm_skip, c.non_finite);
+  s += fmt::format(" | {} applied ({} clipped), {} skipped, {} non-finite", c.applied, c.clipped, c.norm_skip,
+                   c.non_finite);
   return s;
 }
 
@@ -84,11 +85,11 @@ double peak_flops(const std::string& name, DType compute) {
     double bf16, f32;  // TFLOP/s
   };
   static constexpr Row kRows[] = {
-      {"H100 PCIe", 756, 51},     {"H100 NVL", 835, 60},      {"H100", 989, 67},      {"H200", 989, 67},
-      {"H800", 989, 67},          {"GH200", 989, 67},         {"B200", 2250, 80},     {"B100", 1750, 60},
-      {"A100", 312, 19.5},        {"A800", 312, 19.5},        {"A40", 149.7, 37.4},   {"A30", 165, 10.3},
+      {"H100 PCIe", 756, 51},     {"H100 NVL", 835, 60},      {"H100", 989, 67},           {"H200", 989, 67},
+      {"H800", 989, 67},          {"GH200", 989, 67},         {"B200", 2250, 80},          {"B100", 1750, 60},
+      {"A100", 312, 19.5},        {"A800", 312, 19.5},        {"A40", 149.7, 37.4},        {"A30", 165, 10.3},
       {"RTX A6000", 154.8, 38.7}, {"RTX A5000", 111.1, 27.8}, {"RTX 6000 Ada", 364, 91.1}, {"L40S", 362, 91.6},
-      {"L40", 181, 90.5},         {"L4", 121, 30.3},          {"RTX 5090", 209.5, 104.8}, {"RTX 4090", 165.2, 82.6},
+      {"L40", 181, 90.5},         {"L4", 121, 30.3},          {"RTX 5090", 209.5, 104.8},  {"RTX 4090", 165.2, 82.6},
       {"RTX 3090", 71, 35.6},     {"RTX 3080", 59.5, 29.8},   {"RTX 3060", 25.5, 12.7},
   };
   for (const Row& r : kRows)

@@ -11,7 +11,8 @@
 
 namespace mfl {
 
-// Sums of passes between two log steps. seconds: wall time of the pass; data_wait: the part of it spent waiting for data.
+// Sums of passes between two log steps. seconds: wall time of the pass; data_wait: the part of it spent waiting for
+// data.
 class PassMeter {
  public:
   void add(double seconds, double data_wait, std::int64_t samples) {
@@ -25,7 +26,8 @@ class PassMeter {
   double seconds_ = 0, data_wait_ = 0;
 };
 
-// "pass 120/20000 | lr 2.4e-06 | loss 0.31240 (l2 0.10231, ssim 0.41002) | grad 0.83 | 1.54 samples/s | MFU 41.2 % of 989
+// "pass 120/20000 | lr 2.4e-06 | loss 0.31240 (l2 0.10231, ssim 0.41002) | grad 0.83 | 1.54 samples/s | MFU 41.2 % of
+// 989
 //  TFLOP/s | data wait 0.3 % | 34.2 GiB | ETA 3 h 12 min | 118 applied (12 clipped), 2 skipped, 0 non-finite"
 std::string progress_line(const StepRecord&);
 // 75 s -> "1 min 15 s"; 11533 s -> "3 h 12 min"
@@ -38,8 +40,8 @@ class Progress {
   Progress(bool first_rank, std::int64_t print_every);
   ~Progress();
 
-  // Every pass. `record` need not be complete between prints. A line is printed for multiples of print_every, for the first
-  // ten passes of a run, and for the last.
+  // Every pass. `record` need not be complete between prints. A line is printed for multiples of print_every, for the
+  // first ten passes of a run, and for the last.
   bool due(std::int64_t pass, std::int64_t start_pass, std::int64_t total) const {
     return pass % print_every_ == 0 || pass - start_pass <= 10 || pass == total;
   }

@@ -46,7 +46,8 @@ void RunLog::line(const std::string& json) {
   file_ << json << '\n' << std::flush;
   if (file_) return;
   writing_ = false;
-  log_warning("cannot write the run log ", path_.string(), " (", std::strerror(errno), "); training goes on without it.");
+  log_warning("cannot write the run log ", path_.string(), " (", std::strerror(errno),
+              "); training goes on without it.");
 }
 
 void RunLog::start(const RunHeader& h) {

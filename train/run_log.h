@@ -1,8 +1,8 @@
 // What a run leaves for people and scripts: one JSON line a log step in <log_dir>/log.jsonl, and the run's header.
 //
-// Every line has "event" (start, step, validation, checkpoint, alarm, end) and "time" (seconds since 1970). A resumed run
-// appends; its start line says at which pass, and lines of later passes that came before it are void. Numbers that are not
-// finite are null. Logging never stops training: a file that cannot be written is one warning.
+// Every line has "event" (start, step, validation, checkpoint, alarm, end) and "time" (seconds since 1970). A resumed
+// run appends; its start line says at which pass, and lines of later passes that came before it are void. Numbers that
+// are not finite are null. Logging never stops training: a file that cannot be written is one warning.
 #pragma once
 
 #include <cstdint>
@@ -27,12 +27,12 @@ struct RunHeader {
   std::string config_hash = {};  // content_hash of the merged configuration
   std::string data_path = {}, data_hash = {};
   std::string device = {}, driver = {};
-  std::string start = {};        // "new", "initialised from PATH", "resumed from PATH"
+  std::string start = {};  // "new", "initialised from PATH", "resumed from PATH"
   std::int64_t start_pass = 0, total_passes = 0;
   int ranks = 1;
   std::uint32_t seed = 0;
   std::int64_t parameters = 0, trainable = 0;
-  Facts more = {};               // whatever else belongs there: wandb names, precision, library versions
+  Facts more = {};  // whatever else belongs there: wandb names, precision, library versions
 };
 
 struct StepRecord {
@@ -40,13 +40,13 @@ struct StepRecord {
   std::int64_t update = 0;                  // updates applied
   double epoch = 0;                         // passes / passes an epoch
   double learning_rate = 0;
-  double grad_norm = 0;                     // before clipping
-  Metrics losses;                           // "loss" first
+  double grad_norm = 0;  // before clipping
+  Metrics losses;        // "loss" first
   double seconds_per_pass = 0, samples_per_second = 0;
-  double data_wait = 0;                     // seconds a pass that the device waited for data
-  double flops_per_second = 0;              // model FLOPs of this rank; 0: not known
-  double peak_flops = 0;                    // what MFU is a share of; 0: not known
-  std::size_t memory_bytes = 0;             // peak of the step
+  double data_wait = 0;          // seconds a pass that the device waited for data
+  double flops_per_second = 0;   // model FLOPs of this rank; 0: not known
+  double peak_flops = 0;         // what MFU is a share of; 0: not known
+  std::size_t memory_bytes = 0;  // peak of the step
   LedgerCounts ledger;
   double mfu() const { return peak_flops > 0 ? flops_per_second / peak_flops : 0; }
 };
@@ -73,7 +73,8 @@ class RunLog {
 // 64-bit FNV-1a as 16 hexadecimal digits: names a configuration or a list; no defence against forgery.
 std::string content_hash(std::string_view bytes);
 
-// Of this build: "0.1.0", the git commit ("unknown" outside a repository; "-dirty" appended for local changes), the compiler.
+// Of this build: "0.1.0", the git commit ("unknown" outside a repository; "-dirty" appended for local changes), the
+// compiler.
 struct BuildInfo {
   std::string version, commit, compiler;
 };

@@ -1,4 +1,5 @@
-// How long a run is, and what changes with its step: learning rate and loss weights. Pure functions of the configuration.
+// How long a run is, and what changes with its step: learning rate and loss weights. Pure functions of the
+// configuration.
 //
 // A pass is one forward and backward of one micro-batch on every rank; an update is grad_accum_steps passes.
 #pragma once
@@ -16,7 +17,8 @@ namespace mfl {
 // Source: create_job_overview, gslrm/model/utils_train.py. Two things differ, on purpose: a run ends after exactly
 // total_passes (the published loop rounds max_fwdbwd_passes up to whole epochs and goes one pass further, and its early
 // stops come one epoch early or one pass late); and lr_updates is never below the number of updates that will happen
-// (published: rounded down an epoch, 0 where an epoch is shorter than an accumulation, after which the cosine rises again).
+// (published: rounded down an epoch, 0 where an epoch is shorter than an accumulation, after which the cosine rises
+// again).
 struct JobOverview {
   std::int64_t samples = 0, ranks = 1;
   std::int64_t batch_size = 0;         // samples a pass, all ranks
@@ -41,9 +43,11 @@ inline JobOverview job_overview(const GslrmConfig& config, std::int64_t samples,
   const auto passes_of = [&](std::int64_t epochs) {
     return epochs > s.max_fwdbwd_passes / j.passes_per_epoch ? s.max_fwdbwd_passes : epochs * j.passes_per_epoch;
   };
-  j.total_passes = std::min({s.max_fwdbwd_passes, s.early_stop_after, passes_of(s.num_epochs), passes_of(s.early_stop_after_epochs)});
+  j.total_passes = std::min(
+      {s.max_fwdbwd_passes, s.early_stop_after, passes_of(s.num_epochs), passes_of(s.early_stop_after_epochs)});
   j.total_updates = j.total_passes / t.runtime.grad_accum_steps;
-  j.lr_updates = config.mfl.lr_updates > 0 ? config.mfl.lr_updates : std::max(j.updates_per_epoch * j.epochs, j.total_updates);
+  j.lr_updates =
+      config.mfl.lr_updates > 0 ? config.mfl.lr_updates : std::max(j.updates_per_epoch * j.epochs, j.total_updates);
   return j;
 }
 
@@ -52,14 +56,16 @@ inline std::string describe(const JobOverview& j, std::int64_t passes_done = 0) 
   if (passes_done >= j.total_passes)
     return text("nothing to do: the run stands at pass ", passes_done, " and ends at ", j.total_passes,
                 ". Raise training.schedule.max_fwdbwd_passes, or start anew from the weights with mfl.init.");
-  return text("passes ", passes_done + 1, " to ", j.total_passes, " (", j.total_updates, " updates; ", j.passes_per_epoch,
-              " passes an epoch of ", j.samples, " samples, ", j.batch_size, " a pass on ", j.ranks,
+  return text("passes ", passes_done + 1, " to ", j.total_passes, " (", j.total_updates, " updates; ",
+              j.passes_per_epoch, " passes an epoch of ", j.samples, " samples, ", j.batch_size, " a pass on ", j.ranks,
               j.ranks == 1 ? " rank" : " ranks", "); the learning rate's schedule ends at update ", j.lr_updates);
 }
 
 enum class LrSchedule { cosine, linear, constant };
 inline LrSchedule lr_schedule(const MflConfig& m) {
-  return m.lr_schedule == "linear" ? LrSchedule::linear : m.lr_schedule == "constant" ? LrSchedule::constant : LrSchedule::cosine;
+  return m.lr_schedule == "linear"     ? LrSchedule::linear
+         : m.lr_schedule == "constant" ? LrSchedule::constant
+                                       : LrSchedule::cosine;
 }
 
 // Learning rate of update s (0-based; skipped updates count), warm-up w, horizon U:
@@ -71,9 +77,12 @@ inline double learning_rate(LrSchedule schedule, double lr, std::int64_t s, std:
   if (s < w) return lr * (static_cast<double>(s) / static_cast<double>(w));
   const double p = std::min(1.0, static_cast<double>(s - w) / static_cast<double>(std::max<std::int64_t>(1, U - w)));
   switch (schedule) {
-    case LrSchedule::cosine: return lr * std::max(0.0, 0.5 * (1.0 + std::cos(std::numbers::pi * p)));
-    case LrSchedule::linear: return lr * (1.0 - p);
-    case LrSchedule::constant: return lr;
+    case LrSchedule::cosine:
+      return lr * std::max(0.0, 0.5 * (1.0 + std::cos(std::numbers::pi * p)));
+    case LrSchedule::linear:
+      return lr * (1.0 - p);
+    case LrSchedule::constant:
+      return lr;
   }
   return lr;
 }

@@ -30,16 +30,42 @@ Vec unit(const Vec& a) {
   return {a[0] / n, a[1] / n, a[2] / n};
 }
 
-// Runs `ffmpeg` and feeds it the frames. Empty on success, else the reason. A socket stands in for the usual pipe: writing to
-// a program that has ended is then an error code and not a signal that ends training.
+// Runs `ffmpeg` and feeds it the frames. Empty on success, else the reason. A socket stands in for the usual pipe:
+// writing to a program that has ended is then an error code and not a signal that ends training.
 std::string encode_with_ffmpeg(const std::filesystem::path& to, const std::vector<data::Image>& frames, int fps) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return text("no socket: ", std::strerror(errno));
   const std::string size = text(frames[0].width, 'x', frames[0].height), rate = std::to_string(fps), file = to.string();
-  const std::vector<std::string> words = {
-      "ffmpeg", "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", rate, "-i", "pipe:0",
-      "-an", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white", "-c:v", "libx264", "-preset", "veryfast", "-crf", "16",
-      "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", file};
+  const std::vector<std::string> words = {"ffmpeg",
+                                          "-y",
+                                          "-loglevel",
+                                          "error",
+                                          "-f",
+                                          "rawvideo",
+                                          "-pix_fmt",
+                                          "rgb24",
+                                          "-s",
+                                          size,
+                                          "-r",
+                                          rate,
+                                          "-i",
+                                          "pipe:0",
+                                          "-an",
+                                          "-vf",
+                                          "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white",
+                                          "-c:v",
+                                          "libx264",
+                                          "-preset",
+                                          "veryfast",
+                                          "-crf",
+                                          "16",
+                                          "-pix_fmt",
+                                          "yuv420p",
+                                          "-movflags",
+                                          "+faststart",
+                                          "-f",
+                                          "mp4",
+                                          file};
   std::vector<char*> arguments;
   for (const std::string& w : words) arguments.push_back(const_cast<char*>(w.c_str()));
   arguments.push_back(nullptr);
@@ -82,10 +108,12 @@ gslrm::Cameras turntable_cameras(const Turntable& t) {
   MFL_CHECK(t.views > 0 && t.size > 0, "a turntable of ", t.views, " views of ", t.size, " pixels");
   constexpr double kRadians = std::numbers::pi / 180;
   const double f = t.size / (2 * std::tan(t.hfov * kRadians / 2));
-  gslrm::Cameras cameras{Tensor::on_heap({t.views, 4, 4}, DType::f32), Tensor::on_heap({t.views, 4}, DType::f32), t.size, t.size};
+  gslrm::Cameras cameras{Tensor::on_heap({t.views, 4, 4}, DType::f32), Tensor::on_heap({t.views, 4}, DType::f32),
+                         t.size, t.size};
   for (int i = 0; i < t.views; ++i) {
     const double azimuth = (t.first_azimuth + 360.0 * i / t.views) * kRadians, elevation = t.elevation * kRadians;
-    const Vec away = {std::cos(elevation) * std::cos(azimuth), std::cos(elevation) * std::sin(azimuth), std::sin(elevation)};
+    const Vec away = {std::cos(elevation) * std::cos(azimuth), std::cos(elevation) * std::sin(azimuth),
+                      std::sin(elevation)};
     const Vec forward = {-away[0], -away[1], -away[2]};
     const Vec right = unit(cross(forward, {0, 0, 1}));
     const Vec down = cross(forward, right);
@@ -110,7 +138,8 @@ data::Image with_strip_below(const data::Image& frame, const data::Image& strip)
   constexpr std::uint8_t kGrey = 200;
   MFL_CHECK(frame.channels == 3 && strip.channels == 3 && frame.width > 2 * kBorder, "with_strip_below: RGB images");
   const int width = frame.width - 2 * kBorder;
-  const int height = std::max(1, static_cast<int>(std::lround(static_cast<double>(strip.height) * width / strip.width)));
+  const int height =
+      std::max(1, static_cast<int>(std::lround(static_cast<double>(strip.height) * width / strip.width)));
   data::Image out(frame.width, frame.height + height + 2 * kBorder, 3);
   std::fill(out.pixels.begin(), out.pixels.end(), kGrey);
   std::copy(frame.pixels.begin(), frame.pixels.end(), out.pixels.begin());
@@ -124,18 +153,20 @@ data::Image with_strip_below(const data::Image& frame, const data::Image& strip)
         for (int v = y0; v < y1; ++v)
           for (int u = x0; u < x1; ++u) sum += strip.row(v)[3 * u + c];
         const int count = (x1 - x0) * (y1 - y0);
-        out.row(frame.height + kBorder + y)[3 * (kBorder + x) + c] = static_cast<std::uint8_t>((sum + count / 2) / count);
+        out.row(frame.height + kBorder + y)[3 * (kBorder + x) + c] =
+            static_cast<std::uint8_t>((sum + count / 2) / count);
       }
     }
   return out;
 }
 
-std::filesystem::path write_video(const std::filesystem::path& base, const std::vector<data::Image>& frames, int fps, std::string* note) {
+std::filesystem::path write_video(const std::filesystem::path& base, const std::vector<data::Image>& frames, int fps,
+                                  std::string* note) {
   MFL_CHECK(!frames.empty(), "a video without frames");
   for (const data::Image& f : frames)
     MFL_CHECK(f.channels == 3 && f.width == frames[0].width && f.height == frames[0].height,
-              "a video's frames are RGB of one size; ", f.width, " x ", f.height, " x ", f.channels, " after ", frames[0].width,
-              " x ", frames[0].height, " x 3");
+              "a video's frames are RGB of one size; ", f.width, " x ", f.height, " x ", f.channels, " after ",
+              frames[0].width, " x ", frames[0].height, " x 3");
   std::filesystem::path mp4 = base, part = base, png = base;
   mp4 += ".mp4", part += ".part.mp4", png += ".png";
   std::error_code failed;

@@ -1,5 +1,6 @@
-// What the GS-LRM model and its losses are told: plain data in the published names and nesting (YAML sections `model` and
-// `training.losses`). train/config.h reads, checks and writes it. A member without a default must be given by the file.
+// What the GS-LRM model and its losses are told: plain data in the published names and nesting (YAML sections `model`
+// and `training.losses`). train/config.h reads, checks and writes it. A member without a default must be given by the
+// file.
 #pragma once
 
 #include <array>
@@ -32,13 +33,13 @@ struct ModelConfig {
     std::optional<double> scaling_modifier;  // multiplies exp(log-scale) everywhere
     bool operator==(const Gaussians&) const = default;
   } gaussians;
-  bool add_refsrc_marker = false;   // learned embeddings of input and target views
-  bool hard_pixelalign = false;     // pixel Gaussians sit on their rays
-  bool use_custom_plucker = false;  // channels RGB, d, the ray's point nearest to the origin
-  bool use_aug_plucker = false;     // channels RGB, o x d, d, nearest point
-  bool clip_xyz = false;            // crops the PLY and turntable of evaluation; never clamps (as published)
-  std::optional<double> half_bbx_size;  // half side of that crop; 0.91 if absent
-  double depth_preact_bias = 0;     // added before the depth's sigmoid
+  bool add_refsrc_marker = false;         // learned embeddings of input and target views
+  bool hard_pixelalign = false;           // pixel Gaussians sit on their rays
+  bool use_custom_plucker = false;        // channels RGB, d, the ray's point nearest to the origin
+  bool use_aug_plucker = false;           // channels RGB, o x d, d, nearest point
+  bool clip_xyz = false;                  // crops the PLY and turntable of evaluation; never clamps (as published)
+  std::optional<double> half_bbx_size;    // half side of that crop; 0.91 if absent
+  double depth_preact_bias = 0;           // added before the depth's sigmoid
   double depth_min = -1, depth_max = -1;  // depth range without custom or augmented Pluecker rays; both > 0 or unused
   bool depth_reference_origin = false;
   bool operator==(const ModelConfig&) const = default;

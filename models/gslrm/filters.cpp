@@ -8,7 +8,8 @@ namespace mfl::gslrm {
 namespace {
 
 Tensor selected_rows(const Tensor& t, const std::vector<std::uint8_t>& mask, std::int64_t kept) {
-  MFL_CHECK(t.shape()[0] == static_cast<std::int64_t>(mask.size()), "select: a mask of ", mask.size(), " for ", t.shape());
+  MFL_CHECK(t.shape()[0] == static_cast<std::int64_t>(mask.size()), "select: a mask of ", mask.size(), " for ",
+            t.shape());
   Shape shape = t.shape();
   shape[0] = kept;
   Tensor out = Tensor::on_heap(shape, DType::f32);

@@ -23,7 +23,8 @@ std::uint8_t colour(float dc) {
   return static_cast<std::uint8_t>(std::clamp(255.0f * (kC0 * dc + 0.5f), 0.0f, 255.0f));
 }
 
-// ---- reading -----------------------------------------------------------------------------------------------------------
+// ---- reading
+// -----------------------------------------------------------------------------------------------------------
 
 enum class Type { i8, u8, i16, u16, i32, u32, f32, f64 };
 struct Property {
@@ -38,10 +39,18 @@ struct Header {
 
 std::size_t size_of(Type t) {
   switch (t) {
-    case Type::i8: case Type::u8: return 1;
-    case Type::i16: case Type::u16: return 2;
-    case Type::i32: case Type::u32: case Type::f32: return 4;
-    case Type::f64: return 8;
+    case Type::i8:
+    case Type::u8:
+      return 1;
+    case Type::i16:
+    case Type::u16:
+      return 2;
+    case Type::i32:
+    case Type::u32:
+    case Type::f32:
+      return 4;
+    case Type::f64:
+      return 8;
   }
   return 0;
 }
@@ -54,14 +63,22 @@ float load_as(const std::byte* p) {
 }
 float load(const std::byte* p, Type t) {
   switch (t) {
-    case Type::i8: return load_as<std::int8_t>(p);
-    case Type::u8: return load_as<std::uint8_t>(p);
-    case Type::i16: return load_as<std::int16_t>(p);
-    case Type::u16: return load_as<std::uint16_t>(p);
-    case Type::i32: return load_as<std::int32_t>(p);
-    case Type::u32: return load_as<std::uint32_t>(p);
-    case Type::f32: return load_as<float>(p);
-    case Type::f64: return load_as<double>(p);
+    case Type::i8:
+      return load_as<std::int8_t>(p);
+    case Type::u8:
+      return load_as<std::uint8_t>(p);
+    case Type::i16:
+      return load_as<std::int16_t>(p);
+    case Type::u16:
+      return load_as<std::uint16_t>(p);
+    case Type::i32:
+      return load_as<std::int32_t>(p);
+    case Type::u32:
+      return load_as<std::uint32_t>(p);
+    case Type::f32:
+      return load_as<float>(p);
+    case Type::f64:
+      return load_as<double>(p);
   }
   return 0;
 }
@@ -73,10 +90,10 @@ template <class... P>
 
 Header parse_header(const io::ByteSource& file) {
   static const std::map<std::string, Type> kTypes = {
-      {"char", Type::i8},   {"int8", Type::i8},   {"uchar", Type::u8},  {"uint8", Type::u8},     {"short", Type::i16},
-      {"int16", Type::i16}, {"ushort", Type::u16}, {"uint16", Type::u16}, {"int", Type::i32},      {"int32", Type::i32},
-      {"uint", Type::u32},  {"uint32", Type::u32}, {"float", Type::f32}, {"float32", Type::f32}, {"double", Type::f64},
-      {"float64", Type::f64}};
+      {"char", Type::i8},   {"int8", Type::i8},     {"uchar", Type::u8},   {"uint8", Type::u8},
+      {"short", Type::i16}, {"int16", Type::i16},   {"ushort", Type::u16}, {"uint16", Type::u16},
+      {"int", Type::i32},   {"int32", Type::i32},   {"uint", Type::u32},   {"uint32", Type::u32},
+      {"float", Type::f32}, {"float32", Type::f32}, {"double", Type::f64}, {"float64", Type::f64}};
   constexpr std::size_t kLongest = 64 * 1024;
   const auto bytes = io::head(file, kLongest);
   const std::string_view all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -99,13 +116,16 @@ Header parse_header(const io::ByteSource& file) {
       format = true;
     } else if (word == "element") {
       words >> name;
-      if (in_vertex || name != "vertex") broken(file, "element ", name, " is not read; a file of Gaussians has one element, vertex.");
-      if (!(words >> h.vertices) || h.vertices < 0) broken(file, "the number of vertices cannot be read from \"", line, "\".");
+      if (in_vertex || name != "vertex")
+        broken(file, "element ", name, " is not read; a file of Gaussians has one element, vertex.");
+      if (!(words >> h.vertices) || h.vertices < 0)
+        broken(file, "the number of vertices cannot be read from \"", line, "\".");
       in_vertex = true;
     } else if (word == "property") {
       words >> type >> name;
       const auto it = kTypes.find(type);
-      if (it == kTypes.end() || name.empty()) broken(file, "\"", line, "\" is not read; a property is a number with a name.");
+      if (it == kTypes.end() || name.empty())
+        broken(file, "\"", line, "\" is not read; a property is a number with a name.");
       h.properties[name] = {it->second, h.stride};
       h.stride += size_of(it->second);
     }
@@ -122,7 +142,8 @@ std::vector<Property> properties(const io::ByteSource& file, const Header& h, co
   for (const std::string& n : names) {
     const auto it = h.properties.find(n);
     if (it == h.properties.end())
-      broken(file, "property ", n, " is missing; this is not a file of Gaussians (x y z f_dc_* f_rest_* opacity scale_* rot_*).");
+      broken(file, "property ", n,
+             " is missing; this is not a file of Gaussians (x y z f_dc_* f_rest_* opacity scale_* rot_*).");
     found.push_back(it->second);
   }
   return found;
@@ -138,11 +159,12 @@ std::vector<std::string> numbered(const std::string& stem, int count) {
 void write_ply(const std::filesystem::path& path, const Gaussians& g, const PlyOptions& options) {
   const std::int64_t n = g.xyz.shape()[0], coefficients = g.features.shape()[1];
   MFL_CHECK(g.xyz.shape() == Shape({n, 3}) && g.features.shape() == Shape({n, coefficients, 3}) &&
-                g.scaling.shape() == Shape({n, 3}) && g.rotation.shape() == Shape({n, 4}) && g.opacity.shape() == Shape({n, 1}),
-            "write_ply: xyz ", g.xyz.shape(), ", features ", g.features.shape(), ", scaling ", g.scaling.shape(), ", rotation ",
-            g.rotation.shape(), ", opacity ", g.opacity.shape());
-  MFL_CHECK(coefficients == 1 || coefficients == 4 || coefficients == 9 || coefficients == 16, "write_ply: ", coefficients,
-            " SH coefficients");
+                g.scaling.shape() == Shape({n, 3}) && g.rotation.shape() == Shape({n, 4}) &&
+                g.opacity.shape() == Shape({n, 1}),
+            "write_ply: xyz ", g.xyz.shape(), ", features ", g.features.shape(), ", scaling ", g.scaling.shape(),
+            ", rotation ", g.rotation.shape(), ", opacity ", g.opacity.shape());
+  MFL_CHECK(coefficients == 1 || coefficients == 4 || coefficients == 9 || coefficients == 16,
+            "write_ply: ", coefficients, " SH coefficients");
   const int higher = static_cast<int>(coefficients) - 1;
   const int rest = options.viewer ? kViewerRest : 3 * higher;
 
@@ -204,16 +226,18 @@ Gaussians read_ply(const std::filesystem::path& path) {
   auto [p_scale, scaling] = block(numbered("scale_", 3), {n, 3});
   auto [p_rot, rotation] = block(numbered("rot_", 4), {n, 4});
 
-  const std::pair<const std::vector<Property>*, const Tensor*> all[] = {{&p_xyz, &xyz},         {&p_dc, &dc},
-                                                                       {&p_rest, &higher},     {&p_opacity, &opacity},
-                                                                       {&p_scale, &scaling},   {&p_rot, &rotation}};
+  const std::pair<const std::vector<Property>*, const Tensor*> all[] = {{&p_xyz, &xyz},       {&p_dc, &dc},
+                                                                        {&p_rest, &higher},   {&p_opacity, &opacity},
+                                                                        {&p_scale, &scaling}, {&p_rot, &rotation}};
   for (std::int64_t first = 0; first < n; first += kBatch) {
     const std::int64_t count = std::min(kBatch, n - first);
-    const auto bytes = file->read(h.begin + static_cast<std::uint64_t>(first) * h.stride, static_cast<std::uint64_t>(count) * h.stride);
+    const auto bytes = file->read(h.begin + static_cast<std::uint64_t>(first) * h.stride,
+                                  static_cast<std::uint64_t>(count) * h.stride);
     for (const auto& [p, t] : all) {
       float* to = t->data<float>() + first * static_cast<std::int64_t>(p->size());
       for (std::int64_t i = 0; i < count; ++i)
-        for (const Property& q : *p) *to++ = load(bytes.data() + static_cast<std::size_t>(i) * h.stride + q.offset, q.type);
+        for (const Property& q : *p)
+          *to++ = load(bytes.data() + static_cast<std::size_t>(i) * h.stride + q.offset, q.type);
     }
   }
 

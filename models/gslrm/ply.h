@@ -3,10 +3,10 @@
 //
 //   x y z (f4)  red green blue (u1)  f_dc_0..2  f_rest_0..R-1  opacity  scale_0..2  rot_0..3 (f4)
 //
-// f_rest is channel-major: coefficient k >= 1 of channel c is f_rest[c * R/3 + k - 1]. With `viewer`, R is always 45, which
-// is what degree-3 viewers expect, and lower degrees leave the higher coefficients 0.
-// Source: GaussianModel.save_ply and load_ply, gslrm/model/gaussians_renderer.py. Deviation: there, degrees 1 and 2 are
-// padded behind the last coefficient, which shifts the channels in a viewer, and such files cannot be read back.
+// f_rest is channel-major: coefficient k >= 1 of channel c is f_rest[c * R/3 + k - 1]. With `viewer`, R is always 45,
+// which is what degree-3 viewers expect, and lower degrees leave the higher coefficients 0. Source:
+// GaussianModel.save_ply and load_ply, gslrm/model/gaussians_renderer.py. Deviation: there, degrees 1 and 2 are padded
+// behind the last coefficient, which shifts the channels in a viewer, and such files cannot be read back.
 #pragma once
 
 #include <filesystem>
@@ -23,8 +23,8 @@ struct PlyOptions {
 // Host tensors, f32. Atomic; missing folders are made. Throws DataError.
 void write_ply(const std::filesystem::path&, const Gaussians&, const PlyOptions& = {});
 
-// Host tensors, f32. Properties in any order and of any numeric type; colours and unknown properties are passed over. The
-// degree is the smallest that holds all non-zero f_rest. Throws DataError naming the path and what is wrong.
+// Host tensors, f32. Properties in any order and of any numeric type; colours and unknown properties are passed over.
+// The degree is the smallest that holds all non-zero f_rest. Throws DataError naming the path and what is wrong.
 Gaussians read_ply(const std::filesystem::path&);
 
 }  // namespace mfl::gslrm

@@ -37,7 +37,8 @@ int paeth(int left, int up, int corner) {
 }
 
 // Of the five filters the one with the smallest sum of |signed residual|: the heuristic that the standard recommends.
-void filter_row(const std::uint8_t* row, const std::uint8_t* above, int bytes, int step, std::vector<std::uint8_t>& out) {
+void filter_row(const std::uint8_t* row, const std::uint8_t* above, int bytes, int step,
+                std::vector<std::uint8_t>& out) {
   std::array<std::vector<std::uint8_t>, 5> tried;
   std::array<long, 5> cost{};
   for (auto& t : tried) t.resize(static_cast<std::size_t>(bytes));
@@ -67,7 +68,8 @@ std::string compressed(PngSize s, const std::uint8_t* pixels) {
   }
   uLongf size = compressBound(static_cast<uLong>(filtered.size()));
   std::string out(size, '\0');
-  const int rc = compress2(reinterpret_cast<Bytef*>(out.data()), &size, filtered.data(), static_cast<uLong>(filtered.size()), 6);
+  const int rc =
+      compress2(reinterpret_cast<Bytef*>(out.data()), &size, filtered.data(), static_cast<uLong>(filtered.size()), 6);
   MFL_CHECK(rc == Z_OK, "zlib could not compress ", filtered.size(), " bytes: ", zError(rc));
   out.resize(size);
   return out;
@@ -96,7 +98,8 @@ std::string encode_png(PngSize s, const std::uint8_t* pixels) {
 }
 
 std::string encode_apng(PngSize s, std::span<const std::uint8_t* const> frames, int frames_per_second) {
-  MFL_CHECK(!frames.empty() && frames_per_second > 0, "an animation of ", frames.size(), " frames at ", frames_per_second);
+  MFL_CHECK(!frames.empty() && frames_per_second > 0, "an animation of ", frames.size(), " frames at ",
+            frames_per_second);
   std::string out = header(s), control;
   put_u32(control, static_cast<std::uint32_t>(frames.size()));
   put_u32(control, 0);  // repeats for ever

@@ -1,5 +1,5 @@
-// PNG files without an image library: 8-bit, 1 (grey), 3 (RGB) or 4 (RGBA) channels, and animations (APNG: a PNG file of
-// several frames, which browsers play and every other viewer shows the first frame of).   Source: PNG third edition.
+// PNG files without an image library: 8-bit, 1 (grey), 3 (RGB) or 4 (RGBA) channels, and animations (APNG: a PNG file
+// of several frames, which browsers play and every other viewer shows the first frame of).   Source: PNG third edition.
 #pragma once
 
 #include <cstdint>

@@ -128,11 +128,37 @@ TEST_F(Ply, DamagedFilesAreRefusedWithTheReason) {
   says(with("element vertex", "element face"), "element face");
 }
 
+// Whatever the bytes, the answer is a scene or a DataError.
+TEST_F(Ply, DamagedBytesAreRefusedNotFatal) {
+  write_ply(file, scene(3, 4), {.viewer = false});
+  const std::string good = bytes(file);
+  Rng rng(1, Draw::test);
+  int refused = 0;
+  for (int trial = 0; trial < 500; ++trial) {
+    std::string s = good;
+    const auto header = static_cast<std::uint32_t>(s.find("end_header") + 11);
+    for (std::uint32_t damages = 1 + rng.below(4); damages > 0; --damages) {
+      const std::size_t at = rng.below(header);
+      if (rng.below(2))
+        s[at] = static_cast<char>(rng.bits());
+      else
+        s.erase(at, 1 + rng.below(8));
+    }
+    write_bytes(s);
+    try {
+      read_ply(file);
+    } catch (const DataError&) {
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 200);
+}
+
 TEST(Filters, EachDropsWhatItSays) {
   Gaussians g = scene(6, 1);
   const float xyz[] = {0, 0, 0, 0.95f, 0, 0, 0, 0, 0.5f, -0.7f, 0.7f, -0.7f, 0.1f, 0, -0.1f, 0, 0, 0};
-  const float logit[] = {0, 0, 0, 0, 0, -4};           // the last: 0.018
-  const float log_scale[] = {-5, -5, 0, -5, 0, -5};    // the third and fifth are large; the third has z > 0
+  const float logit[] = {0, 0, 0, 0, 0, -4};         // the last: 0.018
+  const float log_scale[] = {-5, -5, 0, -5, 0, -5};  // the third and fifth are large; the third has z > 0
   std::memcpy(g.xyz.data<float>(), xyz, sizeof xyz);
   std::memcpy(g.opacity.data<float>(), logit, sizeof logit);
   for (int i = 0; i < 18; ++i) g.scaling.data<float>()[i] = log_scale[i / 3];

@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "runtime/rng.h"
+
 namespace mfl {
 namespace {
 namespace fs = std::filesystem;
@@ -162,6 +164,40 @@ TEST(Config, BrokenYamlNamesTheLine) {
   EXPECT_THROW(load_gslrm_config("/nonexistent/x.yaml"), ConfigError);
 }
 
+TEST(Config, AnAliasOfItselfIsRefused) { expect_says(error_of("a: &a\n  b: *a\n"), "nested too deeply"); }
+
+// Whatever the bytes, the answer is a configuration or a ConfigError.
+TEST(Config, DamagedFilesAreRefusedNotFatal) {
+  const std::string good = kSmallest;
+  constexpr std::string_view kOdd = "{}[]:,&*!|>'\"%@`#-? \n\t\xff";
+  Rng rng(1, Draw::test);
+  int refused = 0;
+  for (int trial = 0; trial < 1000; ++trial) {
+    std::string s = good;
+    for (std::uint32_t damages = 1 + rng.below(3); damages > 0; --damages) {
+      const std::size_t at = rng.below(static_cast<std::uint32_t>(s.size()));
+      const char odd = kOdd[rng.below(kOdd.size())];
+      switch (rng.below(3)) {
+        case 0:
+          s[at] = odd;
+          break;
+        case 1:
+          s.erase(at, 1 + rng.below(20));
+          break;
+        case 2:
+          s.insert(at, 1, odd);
+          break;
+      }
+    }
+    try {
+      parse(s);
+    } catch (const ConfigError&) {
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 300);
+}
+
 TEST(Config, TheMergedConfigurationParsesToTheSame) {
   GslrmConfig c = parse(kSmallest, {{"training.optimizer.lr", "0.1"},
                                     {"model.half_bbx_size", "0.7"},
@@ -198,7 +234,8 @@ TEST(Config, TheProjectsFilesParseWithoutSurprises) {
 
 TEST(Config, TheFilesOfFaceLiftParseUnmodified) {
   const char* shared = std::getenv("MFL_SHARED_DATA");
-  const fs::path folder = (shared ? fs::path(shared) : fs::path(MFL_SOURCE_DIR) / "../shared/data") / "facelift_configs";
+  const fs::path folder =
+      (shared ? fs::path(shared) : fs::path(MFL_SOURCE_DIR) / "../shared/data") / "facelift_configs";
   const auto files = yaml_files(folder);
   if (files.empty()) GTEST_SKIP() << "FaceLift's configurations are not at " << folder;
   int ours = 0, of_stage_one = 0;

@@ -49,7 +49,8 @@ TEST(Font, TextIsCutAtTheEdges) {
 TEST(Panels, RowsAreTargetRenderMasksAndError) {
   constexpr int kSide = 192, kBar = 11;
   Tensor target = filled({2, kSide, kSide, 4}, 0.5f), render = filled({2, kSide, kSide, 3}, 0.5f);
-  for (int k = 0; k < kSide * kSide; ++k) target.data<float>()[4 * (kSide * kSide + k) + 3] = 1;  // view 1 is all inside
+  for (int k = 0; k < kSide * kSide; ++k)
+    target.data<float>()[4 * (kSide * kSide + k) + 3] = 1;  // view 1 is all inside
   // View 0: the mask is 1 on the left half, and there the error is 0.15 (half of the scale) in all channels.
   for (int y = 0; y < kSide; ++y)
     for (int x = 0; x < kSide; ++x) {
@@ -63,9 +64,9 @@ TEST(Panels, RowsAreTargetRenderMasksAndError) {
   const auto at = [&](int row, int x) { return pixel(i, x, 3 * kBar + row * (kBar + kSide) + kBar + kSide / 2); };
   EXPECT_EQ(at(0, 10), (Rgb{127, 127, 127}));
   EXPECT_EQ(at(1, 10), (Rgb{165, 165, 165}));
-  EXPECT_EQ(at(2, 10), (Rgb{104, 150, 104}));    // 255 (0.35 + 0.3 (0.2, 0.8, 0.2))
+  EXPECT_EQ(at(2, 10), (Rgb{104, 150, 104}));  // 255 (0.35 + 0.3 (0.2, 0.8, 0.2))
   EXPECT_EQ(at(2, 150), (Rgb{150, 104, 104}));
-  EXPECT_EQ(at(4, 150), (Rgb{76, 76, 76}));      // outside the mask
+  EXPECT_EQ(at(4, 150), (Rgb{76, 76, 76}));  // outside the mask
   const Rgb half = at(4, 10);
   EXPECT_NEAR(half[0], 127, 1);
   EXPECT_NEAR(half[1], 0, 1);
@@ -113,7 +114,8 @@ TEST(Turntable, CamerasLookAtTheOriginFromTheEquator) {
   EXPECT_NEAR(third[2], -1, 1e-6);
   for (int i = 0; i < 8; ++i) {
     const float* m = first + 16 * i;
-    const double det = m[0] * (m[5] * m[10] - m[6] * m[9]) - m[1] * (m[4] * m[10] - m[6] * m[8]) + m[2] * (m[4] * m[9] - m[5] * m[8]);
+    const double det =
+        m[0] * (m[5] * m[10] - m[6] * m[9]) - m[1] * (m[4] * m[10] - m[6] * m[8]) + m[2] * (m[4] * m[9] - m[5] * m[8]);
     EXPECT_NEAR(det, 1, 1e-6);
     // Forward times the radius undoes the position.
     for (int row = 0; row < 3; ++row) EXPECT_NEAR(m[4 * row + 3] + 2.7 * m[4 * row + 2], 0, 1e-6);

@@ -60,10 +60,11 @@ TEST(RunLog, TheHashIsFnv1a) {
 }
 
 TEST(Progress, ALineSaysEverything) {
-  EXPECT_EQ(progress_line(record()),
-            "pass 120/20000 | lr 2.4e-06 | loss 0.50000 (l2_loss 0.25000, ssim_loss nan) | grad 0.83 | 1.25 samples/s | "
-            "MFU 40.4 % of 989 TFLOP/s | data wait 10.0 % | 2.5 GiB | ETA 8 h 17 min | 118 applied (12 clipped), 2 skipped, "
-            "1 non-finite");
+  EXPECT_EQ(
+      progress_line(record()),
+      "pass 120/20000 | lr 2.4e-06 | loss 0.50000 (l2_loss 0.25000, ssim_loss nan) | grad 0.83 | 1.25 samples/s | "
+      "MFU 40.4 % of 989 TFLOP/s | data wait 10.0 % | 2.5 GiB | ETA 8 h 17 min | 118 applied (12 clipped), 2 skipped, "
+      "1 non-finite");
 }
 
 TEST(Progress, DurationsReadNaturally) {
@@ -127,7 +128,8 @@ TEST(Ledger, ATenthOfTheWindowIsAllowedAndMoreIsAnAlarm) {
   l.record(UpdateOutcome::norm_skip, 30);
   const auto said = l.alarm(1, 20);
   ASSERT_TRUE(said.has_value());
-  EXPECT_NE(said->find("11 of the last 100 updates were not applied: 11 with a gradient norm above 20 x 1"), std::string::npos)
+  EXPECT_NE(said->find("11 of the last 100 updates were not applied: 11 with a gradient norm above 20 x 1"),
+            std::string::npos)
       << *said;
   EXPECT_NE(said->find("allowed_gradnorm_factor of 36"), std::string::npos) << *said;
   EXPECT_FALSE(l.alarm(1, 20).has_value()) << "said already";

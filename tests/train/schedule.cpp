@@ -47,7 +47,8 @@ TEST(Schedule, FewerSamplesThanABatchStillMakeAPass) {
 
 TEST(Schedule, AFinishedRunSaysThatThereIsNothingToDo) {
   const JobOverview j = job_overview(config(2, 1, 100000, 10000), 1800, 1);
-  EXPECT_NE(describe(j, 21125).find("nothing to do: the run stands at pass 21125 and ends at 10000"), std::string::npos);
+  EXPECT_NE(describe(j, 21125).find("nothing to do: the run stands at pass 21125 and ends at 10000"),
+            std::string::npos);
   EXPECT_NE(describe(j, 0).find("passes 1 to 10000"), std::string::npos);
 }
 

@@ -39,7 +39,8 @@ std::vector<std::uint8_t> pixels(const std::string& data, PngSize s) {
   out.resize(static_cast<std::size_t>(bytes) * s.height);
   for (int y = 0; y < s.height; ++y)
     for (int i = 0; i < bytes; ++i) {
-      const int filter = raw[static_cast<std::size_t>(y) * (bytes + 1)], x = raw[static_cast<std::size_t>(y) * (bytes + 1) + 1 + i];
+      const int filter = raw[static_cast<std::size_t>(y) * (bytes + 1)],
+                x = raw[static_cast<std::size_t>(y) * (bytes + 1) + 1 + i];
       const std::size_t at = static_cast<std::size_t>(y) * bytes + i;
       const int a = i >= s.channels ? out[at - s.channels] : 0, b = y > 0 ? out[at - bytes] : 0;
       const int c = i >= s.channels && y > 0 ? out[at - bytes - s.channels] : 0;
@@ -52,7 +53,8 @@ std::vector<std::uint8_t> pixels(const std::string& data, PngSize s) {
 
 std::vector<std::uint8_t> pattern(PngSize s, int seed) {
   std::vector<std::uint8_t> p(static_cast<std::size_t>(s.width) * s.height * s.channels);
-  for (std::size_t i = 0; i < p.size(); ++i) p[i] = static_cast<std::uint8_t>(i % 7 == 0 ? i * 37 + seed : i / 3 + seed);
+  for (std::size_t i = 0; i < p.size(); ++i)
+    p[i] = static_cast<std::uint8_t>(i % 7 == 0 ? i * 37 + seed : i / 3 + seed);
   return p;
 }
 

@@ -14,6 +14,7 @@
 
 #include "data/image_file.h"
 #include "data/sha256.h"
+#include "data/vertical_lines.h"
 #include "runtime/log.h"
 
 namespace mfl::data {
@@ -43,6 +44,8 @@ void name_samples(std::vector<SampleFolder>& samples) {
   for (const SampleFolder& s : samples)
     if (!seen.insert(s.name).second) throw_error<DataError>("the sample ", s.path, " is listed twice; a list names each sample once");
 }
+
+std::string up_file(const std::string& sample) { return (fs::path(sample) / ".." / "vertical_lines.npz").lexically_normal().string(); }
 
 std::string read_text(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
@@ -99,6 +102,7 @@ Sample read_sample(const SampleFolder& folder) {
   const CameraFile file = read_camera_file((base / kCameras).string());
   Sample s;
   s.name = folder.name;
+  s.up = read_up_direction(up_file(folder.path));
   for (std::size_t i = 0; i < file.frames.size(); ++i) {
     const CameraFrame& f = file.frames[i];
     const std::string view = text(where, ", view ", i);
@@ -239,6 +243,7 @@ std::string ensure_packed(const std::string& dataset_path, const std::string& ca
     if (!fs::exists(cameras, error)) throw_error<DataError>("sample ", s.name, ": ", cameras.string(), " does not exist");
     const std::string json = read_text(cameras);
     hash.add(json);
+    if (const auto up = read_up_direction(up_file(s.path))) hash.add(up->data(), sizeof *up);
     for (const CameraFrame& f : parse_camera_file(json, cameras.string()).frames) {
       const fs::path image = fs::path(s.path) / f.file_path;
       const auto bytes = fs::file_size(image, error);

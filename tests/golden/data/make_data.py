@@ -1,4 +1,4 @@
-"""Writes data.json: what Pillow and numpy make of formula images and invented rigs. Versions are stored beside the values.
+"""Writes data.json and vertical_lines_*.npz: what Pillow and numpy make of formula images and invented rigs. Versions are stored beside the values.
 
     python make_data.py [FACELIFT_SAMPLE_FOLDER]
 """
@@ -123,7 +123,13 @@ def main():
             small = lanczos(a, 64, 64)
             views[name] = {"rgba": sha(a), "rgba_64": sha(small), "white_64": sha(composite(small, (255, 255, 255)))}
         out["facelift"] = views
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "data.json"), "w") as f:
+    here = os.path.dirname(os.path.abspath(__file__))
+    up = np.array([0.25, -0.5, 0.75])
+    np.savez(os.path.join(here, "vertical_lines_f64.npz"), lines=np.zeros((2, 4)), up_direction=up)
+    np.savez_compressed(os.path.join(here, "vertical_lines_f32_deflated.npz"), up_direction=up.astype(np.float32))
+    np.savez(os.path.join(here, "vertical_lines_other.npz"), down=up)
+    np.savez(os.path.join(here, "vertical_lines_wrong.npz"), up_direction=np.zeros(4))
+    with open(os.path.join(here, "data.json"), "w") as f:
         f.write(json.dumps(out).replace(', "', ',\n"') + "\n")
 
 

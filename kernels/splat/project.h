@@ -32,6 +32,7 @@ struct ProjectBwd {
   ConstView xyz, features, scaling, rotation, opacity, c2w, fxfycxcy;   // as in ProjectFwd
   int height = 0, width = 0;
   float scaling_modifier = 1;
+  ConstView rect;        // [V, N]        what forward wrote; where 0, nothing flows
   ConstView dsplat;      // [V, N, 9]
   View dxyz, dfeatures, dscaling, drotation, dopacity;                  // shaped like the inputs
   GradMode mode = GradMode::overwrite;

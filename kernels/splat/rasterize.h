@@ -27,13 +27,14 @@ struct RasterizeState {
   Tensor order;          // CPU [V, N] i32: Gaussians of a view by depth, -1 after the last one seen
                          // CUDA [V * N] i32: view * N + Gaussian by (view, depth), those not seen last
   Tensor sorted;         // [V * N, 9 (CPU) or 12 (CUDA)] splats in that order
+  Tensor rects;          // [V, N] i32: their rectangles, CPU only
   Tensor last;           // [V, H, W] i32: one more than the place, in its list, of a pixel's last contributor
   Tensor transmittance;  // [V, H, W] T_end, CPU only
   struct Chunk {
     Tensor list;         // [intersections] i32: places in `sorted`, by tile, then depth
     Tensor ranges;       // [V * tiles, 2] i32: begin and end of a tile's part of the list
-    Tensor spans;        // [V, 3] i32: first place and number of a view's splats in the chunk, and entries before them
-    std::int64_t entries = 0, slots = 0;   // splats; tiles of their rectangles
+    Tensor spans;        // [V, 4] i32: first place and number of a view's splats in the chunk; entries, slots before them
+    std::int64_t entries = 0, slots = 0;   // splats; tiles of their (tight) rectangles
   };
   std::vector<Chunk> chunks;
 };
@@ -44,6 +45,7 @@ struct RasterizeFwd {
   ConstView rect;        // [V, N]        i32, see splat_rect; 0: not seen
   float background[3] = {1, 1, 1};
   View image;            // [V, H, W, 3]  same type
+  std::int64_t chunk = kRasterizeChunk;   // CUDA: most intersections in a chunk; the result does not depend on it
 };
 // `saved` null: nothing is kept.
 void rasterize_fwd(const Stream&, Arena&, const RasterizeFwd&, RasterizeState* saved);

@@ -20,6 +20,7 @@ struct Renderer {
     Gaussians gaussians;                   // the inputs
     Cameras cameras;
     Tensor image;                          // [V, H, W, 3]  the output
+    Tensor rect;                           // [V, N]        i32
     RasterizeState raster;
   };
 

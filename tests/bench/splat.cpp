@@ -1,0 +1,116 @@
+// Rendering forward and backward, on the two ring scenes of tests/support/splat_scene.h: one JSON line a scene.
+//
+//   bench_splat [size = 512] [repeats = 10] [scene: trained, initialised or both]
+//
+// `render_ms` and `render_backward_ms` are medians of the whole Renderer; the others are its four stages, timed apart.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "kernels/splat/project.h"
+#include "models/gslrm/renderer.h"
+#include "runtime/rng.h"
+#include "tests/support/splat_scene.h"
+
+namespace mfl {
+namespace {
+
+using gslrm::Cameras;
+using gslrm::Gaussians;
+using gslrm::Renderer;
+
+double median(std::vector<double> v) {
+  std::sort(v.begin(), v.end());
+  return v[v.size() / 2];
+}
+
+void run(const char* name, test::SceneKind kind, int size, int repeats) {
+  const Device device = cuda_device_count() > 0 ? Device{DeviceKind::cuda, 0} : kCpu;
+  const Stream s = Stream::create(device, "bench");
+  const test::SplatScene scene = test::ring_scene(kind, size);
+  const std::int64_t n = scene.gaussians, views = scene.views;
+  Arena arena(device, std::size_t{16} << 30, "bench"), render_arena(device, std::size_t{40} << 30, "render");
+  auto upload = [&](Shape shape, const std::vector<float>& v) {
+    Tensor t = Tensor::on_heap(shape, DType::f32, device);
+    copy(s, make_view(static_cast<const void*>(v.data()), shape, DType::f32), t);
+    s.synchronize();
+    return t;
+  };
+  const Gaussians g{upload({n, 3}, scene.xyz), upload({n, 1, 3}, scene.features), upload({n, 3}, scene.scaling),
+                    upload({n, 4}, scene.rotation), upload({n, 1}, scene.opacity)};
+  const Cameras k{upload({views, 4, 4}, scene.c2w), upload({views, 4}, scene.fxfycxcy), size, size};
+  std::vector<float> weights(std::size_t(views) * std::size_t(size) * std::size_t(size) * 3);
+  Rng rng(3, Draw::test);
+  for (float& w : weights) w = float(rng.uniform(-1, 1));
+  const Tensor dimage = upload({views, size, size, 3}, weights);
+  auto timed = [&](auto&& f) {
+    s.synchronize();
+    const Event from = s.record();
+    f();
+    const Event to = s.record();
+    to.synchronize();
+    return to.milliseconds_since(from);
+  };
+  Ctx cx{.stream = s, .arena = arena, .precision = Precision::of(DType::f32)};
+  std::vector<double> forward, backward, stage[4];
+  for (int i = 0; i < repeats + 2; ++i) {
+    Renderer::Saved saved;
+    Tensor image;
+    const double f = timed([&] { image = Renderer{}.forward(cx, render_arena, g, k, saved); });
+    const double b = timed([&] { Renderer{}.backward(cx, render_arena, std::move(saved), dimage); });
+    if (i >= 2) forward.push_back(f), backward.push_back(b);
+  }
+  const double peak = double(render_arena.peak_bytes());
+  std::int64_t entries = 0, slots = 0, listed = 0;
+  std::size_t chunks = 0;
+  for (int i = 0; i < repeats + 2; ++i) {
+    Tensor image = arena.empty({views, size, size, 3}, DType::f32), rect = render_arena.empty({views, n}, DType::i32),
+           splat = render_arena.empty({views, n, kSplatSize}, DType::f32), depth = render_arena.empty({views, n}, DType::f32);
+    Gaussians d{arena.empty({n, 3}, DType::f32), arena.empty({n, 1, 3}, DType::f32), arena.empty({n, 3}, DType::f32),
+                arena.empty({n, 4}, DType::f32), arena.empty({n, 1}, DType::f32)};
+    RasterizeState state;
+    double ms[4];
+    ms[0] = timed([&] {
+      project_fwd(s, {.xyz = g.xyz, .features = g.features, .scaling = g.scaling, .rotation = g.rotation, .opacity = g.opacity,
+                      .c2w = k.c2w, .fxfycxcy = k.fxfycxcy, .height = size, .width = size, .splat = splat, .depth = depth,
+                      .rect = rect});
+    });
+    ms[1] = timed([&] { rasterize_fwd(s, render_arena, {.splat = splat, .depth = depth, .rect = rect, .image = image}, &state); });
+    ms[2] = timed([&] { rasterize_bwd(s, render_arena, {.image = image, .dimage = dimage, .dsplat = splat}, state); });
+    ms[3] = timed([&] {
+      project_bwd(s, {.xyz = g.xyz, .features = g.features, .scaling = g.scaling, .rotation = g.rotation, .opacity = g.opacity,
+                      .c2w = k.c2w, .fxfycxcy = k.fxfycxcy, .height = size, .width = size, .rect = rect, .dsplat = splat,
+                      .dxyz = d.xyz, .dfeatures = d.features, .dscaling = d.scaling, .drotation = d.rotation,
+                      .dopacity = d.opacity});
+    });
+    if (i >= 2)
+      for (int e = 0; e < 4; ++e) stage[e].push_back(ms[e]);
+    entries = slots = listed = 0, chunks = state.chunks.size();
+    for (const auto& c : state.chunks) entries += c.entries, slots += c.slots, listed += c.list.numel();
+  }
+  std::printf("{\"bench\": \"splat\", \"device\": \"%s\", \"scene\": \"%s\", \"gaussians\": %lld, \"views\": %lld, \"size\": %d, "
+              "\"render_ms\": %.3f, \"render_backward_ms\": %.3f, \"total_ms\": %.3f, \"project_fwd_ms\": %.3f, "
+              "\"rasterize_fwd_ms\": %.3f, \"rasterize_bwd_ms\": %.3f, \"project_bwd_ms\": %.3f, \"chunks\": %zu, "
+              "\"splats_listed\": %lld, \"slots\": %lld, \"intersections\": %lld, \"render_arena_gb\": %.3f}\n",
+              device_info(device).name.c_str(), name, static_cast<long long>(n), static_cast<long long>(views), size,
+              median(forward), median(backward), median(forward) + median(backward), median(stage[0]), median(stage[1]),
+              median(stage[2]), median(stage[3]), chunks, static_cast<long long>(entries), static_cast<long long>(slots),
+              static_cast<long long>(listed), peak * 1e-9);
+  std::fflush(stdout);
+}
+
+}  // namespace
+}  // namespace mfl
+
+int main(int argc, char** argv) {
+  const int size = argc > 1 ? std::atoi(argv[1]) : 512, repeats = argc > 2 ? std::atoi(argv[2]) : 10;
+  const std::string scene = argc > 3 ? argv[3] : "both";
+  try {
+    if (scene != "initialised") mfl::run("trained", mfl::test::SceneKind::trained, size, repeats);
+    if (scene != "trained") mfl::run("initialised", mfl::test::SceneKind::initialised, size, repeats);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "bench_splat: %s\n", e.what());
+    return 1;
+  }
+}

@@ -8,11 +8,13 @@ namespace mfl {
 namespace {
 
 // [B, T, A, D] with any strides but the innermost; on CUDA in bf16 rows are read in 16-byte pieces.
-void check_rows(const Stream& s, const char* op, const char* name, const ConstView& v, const Shape& shape, DType dtype) {
+void check_rows(const Stream& s, const char* op, const char* name, const ConstView& v, const Shape& shape,
+                DType dtype) {
   check_shape(op, name, v, shape);
   check_dtype(op, name, v, dtype);
   MFL_CHECK(v.device == s.device(), op, ": ", name, " is on ", v.device, ", the stream on ", s.device());
-  MFL_CHECK(v.stride[3] == 1, op, ": the values of one head of ", name, " must be contiguous, their stride is ", v.stride[3]);
+  MFL_CHECK(v.stride[3] == 1, op, ": the values of one head of ", name, " must be contiguous, their stride is ",
+            v.stride[3]);
   if (s.device().is_cuda() && dtype == DType::bf16)
     MFL_CHECK(reinterpret_cast<std::uintptr_t>(v.data) % 16 == 0 && v.stride[0] % 8 == 0 && v.stride[1] % 8 == 0 &&
                   v.stride[2] % 8 == 0,
@@ -23,7 +25,7 @@ void check_head_size(const char* op, const ConstView& q, const ConstView& k) {
   MFL_CHECK(q && q.shape.rank() == 4 && k && k.shape.rank() == 4, op, ": q and k must be [B, T, A, D]");
   MFL_CHECK(q.shape[3] == 32 || q.shape[3] == 64 || q.shape[3] == 128, op, ": head size ", q.shape[3],
             ", expected 32, 64 or 128");
-  MFL_CHECK(k.shape[1] > 0 || q.shape[1] == 0, op, ": no keys; a softmax over nothing has no value");
+  MFL_CHECK(q.numel() > 0 && k.shape[1] > 0, op, ": q ", q.shape, " and k ", k.shape, " must not be empty");
 }
 
 }  // namespace
@@ -56,7 +58,8 @@ void attention_bwd(const Stream& s, const AttentionBwd& a) {
   if (s.device().is_cuda()) {
     check(s, "attention_bwd", "scratch", a.scratch, {attention_bwd_scratch(queries[0], queries[2], queries[1])},
           DType::f32);
-    MFL_CHECK(reinterpret_cast<std::uintptr_t>(a.scratch.data) % 16 == 0, "attention_bwd: scratch must be 16-byte aligned");
+    MFL_CHECK(reinterpret_cast<std::uintptr_t>(a.scratch.data) % 16 == 0,
+              "attention_bwd: scratch must be 16-byte aligned");
   }
   MFL_DISPATCH(s, attention_bwd, a);
 }

@@ -1,8 +1,8 @@
 // y = softmax(scale * q k^T) v, per batch element and head; every query sees every key.      Vaswani et al. 2017, eq. 1
 //
 //   B batch, A heads, D head size (32, 64 or 128), Tq queries, Tk keys; any lengths, cross attention included.
-//   q, k, v, y and their gradients are [B, T, A, D] with strides of their own (innermost 1), so that they may be slices of
-//   one packed [B, T, 3, A, D] tensor: see packed_part. One dtype: f64 (CPU), f32, bf16.
+//   q, k, v, y and their gradients are [B, T, A, D] with strides of their own (innermost 1), so that they may be slices
+//   of one packed [B, T, 3, A, D] tensor: see packed_part. One dtype: f64 (CPU), f32, bf16.
 //   On CUDA in bf16 every row of D values must be 16-byte aligned: strides a multiple of 8 elements.
 #pragma once
 
@@ -21,9 +21,9 @@ struct AttentionFwd {
 void attention_fwd(const Stream&, const AttentionFwd&);
 
 // With P = exp(scale q k^T - lse), dP = dy v^T, delta = rowsum(dy * y), dS = P * (dP - delta):
-//   dv = P^T dy,  dq = scale dS k,  dk = scale dS^T q.                                              Dao 2023, section 3.2
-// Gradients are overwritten, never accumulated: q, k, v are the outputs of a projection and have no other reader. They are
-// not aliases of any input.
+//   dv = P^T dy,  dq = scale dS k,  dk = scale dS^T q.                                            Dao 2023, section 3.2
+// Gradients are overwritten, never accumulated: q, k, v are the outputs of a projection and have no other reader. They
+// are not aliases of any input.
 struct AttentionBwd {
   ConstView q;             // [B, Tq, A, D]
   ConstView k, v;          // [B, Tk, A, D]

@@ -57,7 +57,8 @@ double scale_of(float scale, std::int64_t size) { return scale != 0 ? double(sca
 
 template <class T, class A>
 void fwd(const AttentionFwd& a) {
-  const std::int64_t pairs = a.q.shape[0] * a.q.shape[2], queries = a.q.shape[1], keys = a.k.shape[1], size = a.q.shape[3];
+  const std::int64_t pairs = a.q.shape[0] * a.q.shape[2], queries = a.q.shape[1], keys = a.k.shape[1],
+                     size = a.q.shape[3];
   const double scale = scale_of(a.scale, size);
   const Rows q = Rows::of<T>(a.q, false), k = Rows::of<T>(a.k, true), v = Rows::of<T>(a.v, false);
 #pragma omp parallel
@@ -79,7 +80,8 @@ void fwd(const AttentionFwd& a) {
 
 template <class T, class A>
 void bwd(const AttentionBwd& a) {
-  const std::int64_t pairs = a.q.shape[0] * a.q.shape[2], queries = a.q.shape[1], keys = a.k.shape[1], size = a.q.shape[3];
+  const std::int64_t pairs = a.q.shape[0] * a.q.shape[2], queries = a.q.shape[1], keys = a.k.shape[1],
+                     size = a.q.shape[3];
   const double scale = scale_of(a.scale, size);
   const Rows q = Rows::of<T>(a.q, false), k = Rows::of<T>(a.k, false), v = Rows::of<T>(a.v, false);
   const Rows y = Rows::of<T>(a.y, false), dy = Rows::of<T>(a.dy, false);

@@ -1,13 +1,14 @@
-// Backward in bf16 for sm_80 and later, in two kernels that both recompute P from lse: one owns keys and passes over the
-// queries (dk, dv), one owns queries and passes over the keys (dq). Seven products instead of five, and no sum between blocks:
-// the order of every sum is fixed.
+// Backward in bf16 for sm_80 and later, in two kernels that both recompute P from lse: one owns keys and passes over
+// the queries (dk, dv), one owns queries and passes over the keys (dq). Seven products instead of five, and no sum
+// between blocks: the order of every sum is fixed.
 #pragma once
 
 #include "kernels/attention/fwd_sm80.cuh"
 
 namespace mfl::cuda::sm80 {
 
-template <int kD> constexpr int kPass = kD == 128 ? 32 : 64;   // rows of the tiles that pass by; registers decide
+template <int kD>
+constexpr int kPass = kD == 128 ? 32 : 64;  // rows of the tiles that pass by; registers decide
 
 template <int kD>
 struct DkDvShared {
@@ -43,12 +44,13 @@ __global__ void __launch_bounds__(kThreads)
     if (tile + 1 < tiles) load_tile(tile + 1);
     const float* lse2 = scalars.gLse2 + head + tile * kN + lane % 4 * 2;
     const float* delta = scalars.gDelta + head + tile * kN + lane % 4 * 2;
-    mma::Acc p[kN / 8], ds[kN / 8];   // rows are keys, columns queries
+    mma::Acc p[kN / 8], ds[kN / 8];  // rows are keys, columns queries
     mma::dot_rows<kD, kN>(p, s.k, row, s.q[tile % 2]);
     mma::dot_rows<kD, kN>(ds, s.v, row, s.dy[tile % 2]);
 #pragma unroll
     for (int c = 0; c < kN / 8; ++c) {
-      const float2 l = *reinterpret_cast<const float2*>(lse2 + 8 * c), e = *reinterpret_cast<const float2*>(delta + 8 * c);
+      const float2 l = *reinterpret_cast<const float2*>(lse2 + 8 * c),
+                   e = *reinterpret_cast<const float2*>(delta + 8 * c);
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         p[c][2 * i] = exp2_approx(fmaf(p[c][2 * i], to_log2, -l.x));

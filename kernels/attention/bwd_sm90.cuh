@@ -1,8 +1,9 @@
-// Backward in bf16 for Hopper, head size 64, in two kernels that both recompute P from lse: one owns keys and passes over the
-// queries (dk, dv), one owns queries and passes over the keys (dq). Every sum has one owner, hence a fixed order.
+// Backward in bf16 for Hopper, head size 64, in two kernels that both recompute P from lse: one owns keys and passes
+// over the queries (dk, dv), one owns queries and passes over the keys (dq). Every sum has one owner, hence a fixed
+// order.
 //
-// Both compute the logits with the owned rows as the rows of the accumulator, so that P and dS become, in registers, the left
-// operand of the products that follow; nothing but q, k, v and dy passes through shared memory.
+// Both compute the logits with the owned rows as the rows of the accumulator, so that P and dS become, in registers,
+// the left operand of the products that follow; nothing but q, k, v and dy passes through shared memory.
 #pragma once
 
 #include "kernels/attention/mma.cuh"
@@ -24,7 +25,8 @@ struct Owned<true> {
   __device__ void load(const __nv_bfloat16* s) {
     const int row = threadIdx.x % kGroup / 32 * 16 + threadIdx.x % 16;
 #pragma unroll
-    for (int k = 0; k < kD / 16; ++k) mma::load_matrices(at[k], s + mma::swizzled<kD>(row, 2 * k + threadIdx.x % 32 / 16));
+    for (int k = 0; k < kD / 16; ++k)
+      mma::load_matrices(at[k], s + mma::swizzled<kD>(row, 2 * k + threadIdx.x % 32 / 16));
   }
 };
 #endif
@@ -86,7 +88,7 @@ __global__ void MFL_SM90_BOUNDS(Config::tiles.threads())
     const int row = first + 64 * group + threadIdx.x % kGroup / 32 * 16 + lane / 4;
     const float to_log2 = scale * kLog2E;
     constexpr int kCount = kT.pass / 2;
-    float dk[32] = {}, dv[32] = {}, p[kCount], ds[kCount];   // p, ds: rows are keys, columns queries
+    float dk[32] = {}, dv[32] = {}, p[kCount], ds[kCount];  // p, ds: rows are keys, columns queries
     std::uint32_t wP[kCount / 8][4], wDs[kCount / 8][4];
     barrier_wait(s.owned, 0);
     Owned<kT.registers> k, v;
@@ -178,7 +180,7 @@ __global__ void MFL_SM90_BOUNDS(Config::tiles.threads())
       barrier_expect(s.owned, 2 * kT.rows() * kRowBytes);
       load_tile(s.q, mapQ, first, a, b, s.owned);
       load_tile(s.dy, mapDy, first, a, b, s.owned);
-      for (int i = 0; i < tiles; ++i) {   // from the last tile to the first: only the first step has keys to mask
+      for (int i = 0; i < tiles; ++i) {  // from the last tile to the first: only the first step has keys to mask
         const int tile = tiles - 1 - i, stage = i % kT.stages, round = i / kT.stages;
         barrier_wait(s.empty[stage], (round & 1) ^ 1);
         barrier_expect(s.full[stage], 2 * kT.pass * kRowBytes);

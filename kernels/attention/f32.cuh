@@ -1,7 +1,8 @@
 // Attention in f32, for fp32 compute and for golden comparisons: plain tiles, FMA units, no reduced precision anywhere.
 //
-// One block has 32 rows (queries, or keys in the dk-dv kernel) against tiles of 32 columns. Thread (ty, tx) of 16 x 16 holds
-// rows ty and ty + 16; of a 32 x 32 tile it has columns tx and tx + 16, of an output row the values tx, tx + 16, ...
+// One block has 32 rows (queries, or keys in the dk-dv kernel) against tiles of 32 columns. Thread (ty, tx) of 16 x 16
+// holds rows ty and ty + 16; of a 32 x 32 tile it has columns tx and tx + 16, of an output row the values tx, tx + 16,
+// ...
 #pragma once
 
 #include "kernels/attention/rows.cuh"
@@ -10,7 +11,8 @@ namespace mfl::cuda::f32 {
 
 constexpr int kTile = 32, kThreads = 256;
 
-template <int kD> using Tile = float[kTile][kD + 1];   // the odd stride keeps a column's reads on different banks
+template <int kD>
+using Tile = float[kTile][kD + 1];  // the odd stride keeps a column's reads on different banks
 using Square = float[kTile][kTile + 1];
 
 template <int kD>
@@ -101,7 +103,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int c = 0; c < kD / 16; ++c) y[i][c] *= shrink;
     }
-    __syncwarp();   // a warp has two rows of ty, each with its partner 16 below, and reads no others
+    __syncwarp();  // a warp has two rows of ty, each with its partner 16 below, and reads no others
     weigh<kD>(y, s.p, s.v, ty, tx);
   }
 #pragma unroll
@@ -109,8 +111,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int c = 0; c < kD / 16; ++c) y[i][c] /= sum[i];
     const int t = first + ty + 16 * i;
-    if (gLse && tx == 0 && t < n.queries)
-      gLse[(std::int64_t(b) * n.heads + a) * n.queries + t] = top[i] + logf(sum[i]);
+    if (gLse && tx == 0 && t < n.queries) gLse[(std::int64_t(b) * n.heads + a) * n.queries + t] = top[i] + logf(sum[i]);
   }
   store<kD>(y, 1.0f, gY.head(b, a), gY.stride, first, n.queries, ty, tx);
 }

@@ -1,7 +1,7 @@
 // Forward in bf16 for sm_80 and later.                                                                       Dao 2023
 //
-// One block has 64 queries of one head, one warp 16 of them; keys pass in tiles of 64 through two shared buffers (tile j + 1
-// is on its way while tile j is used). Logits, P and y stay in registers.
+// One block has 64 queries of one head, one warp 16 of them; keys pass in tiles of 64 through two shared buffers (tile
+// j + 1 is on its way while tile j is used). Logits, P and y stay in registers.
 #pragma once
 
 #include "kernels/attention/mma.cuh"
@@ -34,11 +34,11 @@ __global__ void __launch_bounds__(kThreads)
   load_tile(0);
 
   mma::Acc y[kD / 8] = {};
-  float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};   // rows g and g + 8; sum: this lane's columns
+  float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};  // rows g and g + 8; sum: this lane's columns
   const int tiles = ceil_div(n.keys, kTile);
   for (int tile = 0; tile < tiles; ++tile) {
     mma::wait_async();
-    __syncthreads();   // tile has arrived for all, and all are done with tile - 1
+    __syncthreads();  // tile has arrived for all, and all are done with tile - 1
     if (tile + 1 < tiles) load_tile(tile + 1);
     mma::Acc p[kTile / 8];
     mma::dot_rows<kD, kTile>(p, s.q, row, s.k[tile % 2]);

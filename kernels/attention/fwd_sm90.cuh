@@ -1,8 +1,8 @@
-// Forward in bf16 for Hopper, head size 64.                                                   Shah et al. 2024, section 3
+// Forward in bf16 for Hopper, head size 64.                                                 Shah et al. 2024, section 3
 //
-// A block owns 64 queries per consumer warpgroup; one more warpgroup copies tiles of keys and values into a ring of stages. A
-// consumer issues the logits of tile j and, behind them, P V of tile j - 1; under the second it computes the exponentials of
-// tile j. P and y never leave the registers.
+// A block owns 64 queries per consumer warpgroup; one more warpgroup copies tiles of keys and values into a ring of
+// stages. A consumer issues the logits of tile j and, behind them, P V of tile j - 1; under the second it computes the
+// exponentials of tile j. P and y never leave the registers.
 #pragma once
 
 #include "kernels/attention/sm90.cuh"
@@ -23,7 +23,8 @@ struct FwdShared {
 struct Softmax {
   float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
 
-  // Turns logits into exponentials relative to the new maximum; returns in `shrink` what older sums are to be multiplied by.
+  // Turns logits into exponentials relative to the new maximum; returns in `shrink` what older sums are to be
+  // multiplied by.
   template <int kCount>
   __device__ void step(float (&p)[kCount], float to_log2, float (&shrink)[2]) {
     float high[2] = {top[0], top[1]};
@@ -65,7 +66,7 @@ __global__ void MFL_SM90_BOUNDS(Config::tiles.threads())
     barrier_init(s.q_full, 1);
     for (int i = 0; i < kT.stages; ++i) {
       barrier_init(s.k_full[i], 1), barrier_init(s.v_full[i], 1);
-      barrier_init(s.empty[i], 4 * kT.groups);   // one arrival a consumer warp
+      barrier_init(s.empty[i], 4 * kT.groups);  // one arrival a consumer warp
     }
     barrier_init_visible();
   }
@@ -77,7 +78,7 @@ __global__ void MFL_SM90_BOUNDS(Config::tiles.threads())
       prefetch(mapQ), prefetch(mapK), prefetch(mapV);
       barrier_expect(s.q_full, kT.rows() * kRowBytes);
       load_tile(s.q, mapQ, first, a, b, s.q_full);
-      for (int i = 0; i < tiles; ++i) {   // from the last tile to the first: only the first step has keys to mask
+      for (int i = 0; i < tiles; ++i) {  // from the last tile to the first: only the first step has keys to mask
         const int tile = tiles - 1 - i, stage = i % kT.stages, round = i / kT.stages;
         barrier_wait(s.empty[stage], (round & 1) ^ 1);
         barrier_expect(s.k_full[stage], kTileBytes);
@@ -112,7 +113,7 @@ __global__ void MFL_SM90_BOUNDS(Config::tiles.threads())
       const int stage = i % kT.stages, before = (i - 1) % kT.stages;
       barrier_wait(s.k_full[stage], i / kT.stages & 1);
       barrier_wait(s.v_full[before], (i - 1) / kT.stages & 1);
-        wgmma_fence();
+      wgmma_fence();
       dot_rows(p, q, descriptor(s.k[stage]));
       wgmma_commit();
       weigh_rows(y, w, descriptor(s.v[before]));
@@ -132,7 +133,7 @@ __global__ void MFL_SM90_BOUNDS(Config::tiles.threads())
     wgmma_fence();
     weigh_rows(y, w, descriptor(s.v[last]));
     wgmma_commit();
-    float (&sum)[2] = softmax.sum;
+    float(&sum)[2] = softmax.sum;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       sum[i] += __shfl_xor_sync(0xffffffffu, sum[i], 1);
@@ -154,9 +155,9 @@ void fwd(cudaStream_t stream, const AttentionFwd& a, float scale, Lengths n) {
   const auto kernel = attention_fwd_sm90_kernel<Config>;
   allow_shared(kernel, sizeof(FwdShared<Config>));
   const dim3 grid(unsigned(ceil_div(n.queries, kT.rows())), unsigned(n.heads), unsigned(a.q.shape[0]));
-  kernel<<<grid, kT.threads(), sizeof(FwdShared<Config>), stream>>>(tensor_map(a.q, kT.rows()), tensor_map(a.k, kT.pass),
-                                                                tensor_map(a.v, kT.pass), rows<bf16>(a.y),
-                                                                pointer<float>(a.lse), scale, n);
+  kernel<<<grid, kT.threads(), sizeof(FwdShared<Config>), stream>>>(tensor_map(a.q, kT.rows()),
+                                                                    tensor_map(a.k, kT.pass), tensor_map(a.v, kT.pass),
+                                                                    rows<bf16>(a.y), pointer<float>(a.lse), scale, n);
 }
 
 }  // namespace mfl::cuda::sm90

@@ -31,12 +31,12 @@ struct Lengths {
   int heads, queries, keys;
 };
 
-// Scratch of the backward: per head, lse in base 2 and delta = sum_D dy y, in rows padded to whole tiles of 128 queries.
-// A padded query has lse = +inf, hence P = 0, and delta = 0.
+// Scratch of the backward: per head, lse in base 2 and delta = sum_D dy y, in rows padded to whole tiles of 128
+// queries. A padded query has lse = +inf, hence P = 0, and delta = 0.
 __host__ __device__ inline std::int64_t padded(std::int64_t queries) { return (queries + 127) / 128 * 128; }
 struct QueryScalars {
-  float* gLse2;    // [B, A, padded(Tq)]
-  float* gDelta;   // [B, A, padded(Tq)]
+  float* gLse2;   // [B, A, padded(Tq)]
+  float* gDelta;  // [B, A, padded(Tq)]
 };
 inline QueryScalars query_scalars(const View& scratch) {
   float* first = pointer<float>(scratch);

@@ -12,7 +12,7 @@ namespace {
 
 void count(OpCase& c, std::int64_t b, std::int64_t tq, std::int64_t tk, std::int64_t a, std::int64_t d) {
   const double pairs = double(b) * double(a) * double(tq) * double(tk) * double(d);
-  const double rows = double(b) * double(a) * double(d) * 2;   // bytes of one row of every head in bf16
+  const double rows = double(b) * double(a) * double(d) * 2;  // bytes of one row of every head in bf16
   c.flops_fwd = 4 * pairs, c.flops_bwd = 10 * pairs;
   c.bytes_fwd = rows * double(2 * tq + 2 * tk), c.bytes_bwd = rows * double(4 * tq + 4 * tk);
   c.terms = double(std::max({tq, tk, d}));
@@ -27,13 +27,20 @@ OpCase packed_case(std::int64_t b, std::int64_t t, std::int64_t a, std::int64_t 
   c.outputs = {{"y", {b, t, a, d}}, {"lse", {b, a, t}, Role::accum, false}};
   c.forward = [](Run& r) {
     const View x = r["qkv"];
-    attention_fwd(r.stream, {.q = packed_part(x, 0), .k = packed_part(x, 1), .v = packed_part(x, 2), .y = r["y"],
-                             .lse = r["lse"]});
+    attention_fwd(
+        r.stream,
+        {.q = packed_part(x, 0), .k = packed_part(x, 1), .v = packed_part(x, 2), .y = r["y"], .lse = r["lse"]});
   };
   c.backward = [=](Run& r) {
     const View x = r["qkv"], dx = r["dqkv"];
-    attention_bwd(r.stream, {.q = packed_part(x, 0), .k = packed_part(x, 1), .v = packed_part(x, 2), .y = r["y"],
-                             .dy = r["dy"], .lse = r["lse"], .dq = packed_part(dx, 0), .dk = packed_part(dx, 1),
+    attention_bwd(r.stream, {.q = packed_part(x, 0),
+                             .k = packed_part(x, 1),
+                             .v = packed_part(x, 2),
+                             .y = r["y"],
+                             .dy = r["dy"],
+                             .lse = r["lse"],
+                             .dq = packed_part(dx, 0),
+                             .dk = packed_part(dx, 1),
                              .dv = packed_part(dx, 2),
                              .scratch = r.scratch({attention_bwd_scratch(b, a, t)}, DType::f32)});
   };
@@ -51,8 +58,16 @@ OpCase cross_case(std::int64_t b, std::int64_t tq, std::int64_t tk, std::int64_t
     attention_fwd(r.stream, {.q = r["q"], .k = r["k"], .v = r["v"], .scale = scale, .y = r["y"], .lse = r["lse"]});
   };
   c.backward = [=](Run& r) {
-    attention_bwd(r.stream, {.q = r["q"], .k = r["k"], .v = r["v"], .y = r["y"], .dy = r["dy"], .lse = r["lse"],
-                             .scale = scale, .dq = r["dq"], .dk = r["dk"], .dv = r["dv"],
+    attention_bwd(r.stream, {.q = r["q"],
+                             .k = r["k"],
+                             .v = r["v"],
+                             .y = r["y"],
+                             .dy = r["dy"],
+                             .lse = r["lse"],
+                             .scale = scale,
+                             .dq = r["dq"],
+                             .dk = r["dk"],
+                             .dv = r["dv"],
                              .scratch = r.scratch({attention_bwd_scratch(b, a, tq)}, DType::f32)});
   };
   count(c, b, tq, tk, a, d);
@@ -70,7 +85,7 @@ std::vector<OpCase> attention_cases() {
   cases.push_back(cross_case(1, 203, 3, 2, 64, 0.125f));
   cases.push_back(cross_case(2, 5, 77, 2, 32, 0.2f));
   cases.push_back(cross_case(1, 129, 257, 1, 128, 0.1f));
-  OpCase real = packed_case(1, 24578, 16, 64);   // GS-LRM: 6 views of 512 x 512 in patches of 8, and 2 tokens
+  OpCase real = packed_case(1, 24578, 16, 64);  // GS-LRM: 6 views of 512 x 512 in patches of 8, and 2 tokens
   real.bench_only = true;
   cases.push_back(real);
   return cases;
@@ -95,8 +110,9 @@ struct Small {
   void run() {
     const Stream s = Stream::create(kCpu, "test");
     auto view = [](std::vector<double>& x) { return make_view(x.data(), {1, kT, 1, kD}, DType::f64); };
-    attention_fwd(s, {.q = view(q), .k = view(k), .v = view(v), .y = view(y),
-                      .lse = make_view(lse.data(), {1, 1, kT}, DType::f64)});
+    attention_fwd(
+        s,
+        {.q = view(q), .k = view(k), .v = view(v), .y = view(y), .lse = make_view(lse.data(), {1, 1, kT}, DType::f64)});
   }
 };
 
@@ -156,7 +172,8 @@ TEST(Attention, NamesAHeadSizeThatItDoesNotHave) {
     attention_fwd(s, {.q = v, .k = v, .v = v, .y = v});
     FAIL();
   } catch (const ShapeError& e) {
-    EXPECT_NE(std::string(e.what()).find("attention_fwd: head size 48, expected 32, 64 or 128"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("attention_fwd: head size 48, expected 32, 64 or 128"), std::string::npos)
+        << e.what();
   }
 }
 
@@ -175,8 +192,15 @@ TEST(Attention, GoldenEqualsPyTorch) {
   auto view = [](std::vector<double>& x) { return make_view(x.data(), {1, kT, 1, kD}, DType::f64); };
   const View gLse = make_view(lse.data(), {1, 1, kT}, DType::f64);
   attention_fwd(s, {.q = view(q), .k = view(k), .v = view(v), .y = view(y), .lse = gLse});
-  attention_bwd(s, {.q = view(q), .k = view(k), .v = view(v), .y = view(y), .dy = view(dy), .lse = gLse, .dq = view(dq),
-                    .dk = view(dk), .dv = view(dv)});
+  attention_bwd(s, {.q = view(q),
+                    .k = view(k),
+                    .v = view(v),
+                    .y = view(y),
+                    .dy = view(dy),
+                    .lse = gLse,
+                    .dq = view(dq),
+                    .dk = view(dk),
+                    .dv = view(dv)});
   using Expected = double[kT][3];
   auto expect = [](const char* name, const std::vector<double>& x, const Expected& rows) {
     for (std::int64_t t = 0; t < kT; ++t) {
@@ -186,18 +210,22 @@ TEST(Attention, GoldenEqualsPyTorch) {
           << name << " row " << t;
     }
   };
-  expect("y", y, {{0.137367080708658, -0.654114294697538, -2.00252413767716},
-                  {0.162056163462794, -0.63889475468111, -1.99267986833199},
-                  {0.299700945388403, -0.519776610733897, -1.84237382072362}});
-  expect("dq", dq, {{-0.00780862895029415, 0.00409936082018152, -0.00600011091681574},
-                    {-0.018726998824612, -0.0043853517134971, -0.0126499222419771},
-                    {-0.0249399211720301, -0.00543328164430281, -0.0168965003853898}});
-  expect("dk", dk, {{-0.13557745177055, -0.117568561286295, 0.212763181601307},
-                    {0.0627649144303175, 0.0520714538716888, -0.151546209443181},
-                    {0.0728125373402329, 0.065497107414606, -0.061216972158128}});
-  expect("dv", dv, {{1.73714838316272, 1.09895700913996, 1.06030094493313},
-                    {0.6783161009542, 0.319170130275091, 0.428318329100831},
-                    {0.202303219233133, 0.117477924263005, 0.124845209014052}});
+  expect("y", y,
+         {{0.137367080708658, -0.654114294697538, -2.00252413767716},
+          {0.162056163462794, -0.63889475468111, -1.99267986833199},
+          {0.299700945388403, -0.519776610733897, -1.84237382072362}});
+  expect("dq", dq,
+         {{-0.00780862895029415, 0.00409936082018152, -0.00600011091681574},
+          {-0.018726998824612, -0.0043853517134971, -0.0126499222419771},
+          {-0.0249399211720301, -0.00543328164430281, -0.0168965003853898}});
+  expect("dk", dk,
+         {{-0.13557745177055, -0.117568561286295, 0.212763181601307},
+          {0.0627649144303175, 0.0520714538716888, -0.151546209443181},
+          {0.0728125373402329, 0.065497107414606, -0.061216972158128}});
+  expect("dv", dv,
+         {{1.73714838316272, 1.09895700913996, 1.06030094493313},
+          {0.6783161009542, 0.319170130275091, 0.428318329100831},
+          {0.202303219233133, 0.117477924263005, 0.124845209014052}});
   const double expected[kT] = {0.832348110654445, 1.70754535498251, 2.31333851892827};
   for (std::int64_t t = 0; t < kT; ++t) EXPECT_NEAR(lse[t], expected[t], 1e-13);
 }

@@ -10,7 +10,7 @@ packages=(
   libhdf5-dev libdeflate-dev zlib1g-dev libmatio-dev libopencv-dev
   protobuf-compiler libprotobuf-dev
   libopenmpi-dev openmpi-bin
-  libgtest-dev libbenchmark-dev
+  libgtest-dev
 )
 
 say() { printf '\n== %s\n' "$*"; }

@@ -4,7 +4,9 @@
 // Every call has a number. Rank r writes `<call>.<r>` under another name and renames it, so that a file that exists is
 // complete; then it waits for the files of all ranks. Whoever has finished call k knows that all ranks have finished call
 // k - 1, so each rank then removes its file of call k - 1; those of the last call stay. A rank that aborts writes `abort`.
+#include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>

@@ -168,7 +168,7 @@ std::filesystem::path write_video(const std::filesystem::path& base, const std::
               "a video's frames are RGB of one size; ", f.width, " x ", f.height, " x ", f.channels, " after ",
               frames[0].width, " x ", frames[0].height, " x 3");
   std::filesystem::path mp4 = base, part = base, png = base;
-  mp4 += ".mp4", part += ".part.mp4", png += ".png";
+  mp4 += ".mp4", part += ".part.mp4", png += "_animated.png";
   std::error_code failed;
   if (base.has_parent_path()) std::filesystem::create_directories(base.parent_path(), failed);
   const std::string reason = encode_with_ffmpeg(part, frames, fps);

@@ -31,10 +31,10 @@ data::Image turntable_strip(ConstView views);
 // of grey 200 all round.
 data::Image with_strip_below(const data::Image& frame, const data::Image& strip);
 
-// Writes frames of one size as a video beside `base` (a path without extension) and returns the file's path:
-// BASE.mp4 (H.264, yuv420p, so that every player and browser shows it) where an `ffmpeg` program is found, else
-// BASE.png, an animated PNG, which every browser plays; then `note` says why. Atomic. Throws DataError when the folder
-// cannot be written. Deviation: the published files are lossless yuv444p, which few players show.
+// Writes frames of one size as a video beside `base` (a path without extension) and returns the file's path: BASE.mp4
+// (H.264, yuv420p, so that every player and browser shows it) where an `ffmpeg` program is found, else
+// BASE_animated.png, which every browser plays; then `note` says why. Atomic. Throws DataError when the folder cannot
+// be written. Deviation: the published files are lossless yuv444p, which few players show.
 std::filesystem::path write_video(const std::filesystem::path& base, const std::vector<data::Image>& frames,
                                   int frames_per_second, std::string* note = nullptr);
 

@@ -8,7 +8,6 @@
 #include <sstream>
 
 #include "runtime/io/atomic_file.h"
-#include "runtime/io/byte_source.h"
 
 static_assert(std::endian::native == std::endian::little, "PLY files are written as they lie in memory");
 
@@ -206,8 +205,7 @@ void write_ply(const std::filesystem::path& path, const Gaussians& g, const PlyO
   file.commit();
 }
 
-Gaussians read_ply(const std::filesystem::path& path) {
-  const io::Source file = io::open_file(path);
+Gaussians read_ply(const io::Source& file) {
   const Header h = parse_header(*file);
   int rest = 0;
   while (h.properties.count("f_rest_" + std::to_string(rest))) ++rest;

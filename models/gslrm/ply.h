@@ -12,6 +12,7 @@
 #include <filesystem>
 
 #include "models/gslrm/gaussians.h"
+#include "runtime/io/byte_source.h"
 
 namespace mfl::gslrm {
 
@@ -25,6 +26,7 @@ void write_ply(const std::filesystem::path&, const Gaussians&, const PlyOptions&
 
 // Host tensors, f32. Properties in any order and of any numeric type; colours and unknown properties are passed over.
 // The degree is the smallest that holds all non-zero f_rest. Throws DataError naming the path and what is wrong.
-Gaussians read_ply(const std::filesystem::path&);
+Gaussians read_ply(const io::Source&);
+inline Gaussians read_ply(const std::filesystem::path& path) { return read_ply(io::open_file(path)); }
 
 }  // namespace mfl::gslrm

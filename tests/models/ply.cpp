@@ -128,6 +128,15 @@ TEST_F(Ply, DamagedFilesAreRefusedWithTheReason) {
   says(with("element vertex", "element face"), "element face");
 }
 
+TEST_F(Ply, EveryFileOfTheCorpusIsRefused) {
+  int files = 0;
+  for (const auto& f : fs::directory_iterator(fs::path(MFL_SOURCE_DIR) / "tests/fuzz/corpus/ply")) {
+    EXPECT_THROW(read_ply(f.path()), DataError) << f.path();
+    ++files;
+  }
+  EXPECT_GE(files, 11);
+}
+
 // Whatever the bytes, the answer is a scene or a DataError.
 TEST_F(Ply, DamagedBytesAreRefusedNotFatal) {
   write_ply(file, scene(3, 4), {.viewer = false});

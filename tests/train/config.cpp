@@ -222,6 +222,12 @@ std::vector<fs::path> yaml_files(const fs::path& folder) {
   return files;
 }
 
+TEST(Config, EveryFileOfTheCorpusIsRefused) {
+  const auto files = yaml_files(fs::path(MFL_SOURCE_DIR) / "tests/fuzz/corpus/gslrm_config");
+  EXPECT_GE(files.size(), 11u);
+  for (const fs::path& f : files) EXPECT_THROW(load_gslrm_config(f.string()), ConfigError) << f;
+}
+
 TEST(Config, TheProjectsFilesParseWithoutSurprises) {
   const auto files = yaml_files(fs::path(MFL_SOURCE_DIR) / "configs");
   EXPECT_GE(files.size(), 7u);

@@ -156,7 +156,7 @@ TEST_F(VideoFile, IsAnMp4OrAnAnimatedPictureThatSaysWhy) {
 TEST_F(VideoFile, WithoutFfmpegIsAnAnimatedPicture) {
   ::setenv("PATH", folder.c_str(), 1);
   std::string note;
-  EXPECT_EQ(write_video(folder / "turntable", frames, 30, &note).extension(), ".png");
+  EXPECT_EQ(write_video(folder / "turntable", frames, 30, &note).filename(), "turntable_animated.png");
   EXPECT_NE(note.find("no ffmpeg program was found"), std::string::npos) << note;
 }
 
@@ -166,7 +166,7 @@ TEST_F(VideoFile, AnEncoderThatDiesDoesNotEndTheProcess) {
   ::setenv("PATH", folder.c_str(), 1);
   frames.assign(40, data::Image(256, 256, 3));  // more than a socket holds
   std::string note;
-  EXPECT_EQ(write_video(folder / "turntable", frames, 30, &note).extension(), ".png");
+  EXPECT_EQ(write_video(folder / "turntable", frames, 30, &note).filename(), "turntable_animated.png");
   EXPECT_NE(note.find("ffmpeg could not encode"), std::string::npos) << note;
 }
 

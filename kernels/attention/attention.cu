@@ -8,12 +8,14 @@
 //   Bytes      at T = 24578, A = 16: 50 MB an operand, once from memory and then from L2; far below what bounds.
 //   Bound by   tensor cores and, forward, as much by exponentials: at D = 64 one exponential costs the special function
 //              unit what its 256 FLOPs cost the tensor cores (1/16 clock each), so either must run under the other.
-//   Measured   [1, 24578, 16, 64], one H100 SXM (700 W, driver 580.159.04, CUDA 13.0, 2026-11-22), median of 12, each
-//              kernel by itself; between two machines the same kernel differs by 2 %:
-//                Hopper    forward 4.23 ms, 585 TFLOP/s; backward 13.0 ms, 475 TFLOP/s (dk-dv 7.62, dq 5.32, delta
-//                0.07) portable  forward 9.36 ms, 264 TFLOP/s; backward 27.5 ms, 225 TFLOP/s PyTorch 2.11: cuDNN 9.19
-//                forward 5.84 ms, backward 14.6 ms; its flash attention 7.86 ms, 23.3 ms
-//              tests/bench/results/h100-sxm/attention.jsonl
+//   Measured   [1, 24578, 16, 64], one H100 SXM (700 W, driver 580.159.04, CUDA 13.0, 2026-11-22):
+//                the op, packed, L2 flushed, 40 in a row (the chip lowers its clock after the first few):
+//                          forward 4.60 ms, 538 TFLOP/s (p10 4.23); backward 14.2 ms, 437 TFLOP/s
+//                each kernel by itself, median of 12:
+//                Hopper    forward 4.23 ms, 585 TFLOP/s; backward 13.0 ms, 475 TFLOP/s (dk-dv 7.62, dq 5.32, delta 0.07)
+//                portable  forward 9.36 ms, 264 TFLOP/s; backward 27.5 ms, 225 TFLOP/s
+//                PyTorch 2.11, median of 8: cuDNN 9.19 5.84 and 14.6 ms; its flash attention 7.86 and 23.3 ms
+//              tests/bench/results/h100-sxm/attention.jsonl. All below are of the second kind.
 //   Rejected   Hopper forward: two stages 4.54 ms, five 4.24 ms; rescaling y only where a maximum moved 4.26 ms;
 //              warpgroups that take turns in issuing products 4.53 ms; one or two of eight exponentials as polynomials
 //              on the FMA units 4.74, 5.05 ms (issue slots run short before the special function unit does); two

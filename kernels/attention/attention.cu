@@ -9,10 +9,10 @@
 //   Bound by   tensor cores and, forward, as much by exponentials: at D = 64 one exponential costs the special function
 //              unit what its 256 FLOPs cost the tensor cores (1/16 clock each), so either must run under the other.
 //   Measured   [1, 24578, 16, 64], one H100 SXM (700 W, driver 580.159.04, CUDA 13.0, 2026-11-22):
-//                the op, packed, L2 flushed, 40 in a row (the chip lowers its clock after the first few):
+//                the op, packed, L2 flushed, 40 in a row (slower after the first few; likely the power limit):
 //                          forward 4.60 ms, 538 TFLOP/s (p10 4.23); backward 14.2 ms, 437 TFLOP/s
 //                each kernel by itself, median of 12:
-//                Hopper    forward 4.23 ms, 585 TFLOP/s; backward 13.0 ms, 475 TFLOP/s (dk-dv 7.62, dq 5.32, delta 0.07)
+//                Hopper    forward 4.23 ms, 585 TFLOP/s; backward 13.0 ms, 475 (dk-dv 7.62, dq 5.32, delta 0.07)
 //                portable  forward 9.36 ms, 264 TFLOP/s; backward 27.5 ms, 225 TFLOP/s
 //                PyTorch 2.11, median of 8: cuDNN 9.19 5.84 and 14.6 ms; its flash attention 7.86 and 23.3 ms
 //              tests/bench/results/h100-sxm/attention.jsonl. All below are of the second kind.
@@ -29,8 +29,7 @@
 //              edge, or a branch between products: the compiler serialises them all (C7515, C7520); hence the first
 //              step outside the loop is the one that masks.
 //   Untried    one backward kernel whose dq is added up in order: five products instead of seven, but 19.5 GB of
-//   ordered
-//              f32 sums through L2 and a chain of waits between blocks.
+//              ordered f32 sums through L2 and a chain of waits between blocks.
 //   Numerics   bf16 operands, f32 sums, P and dS rounded to bf16, ex2.approx (2^-22), log2(e) folded into the scale.
 //   Deterministic: yes; every sum has one owner and a fixed order, no atomics.
 #include <cmath>

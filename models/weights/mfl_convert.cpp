@@ -95,8 +95,17 @@ struct Convert {
     if (to.extension() != ".pt" && to.extension() != ".pth" && to.extension() != ".bin")
       throw_error<ConfigError>("the output ", to.string(), " should end in .safetensors, .pt, .pth or .bin.");
     io::Value dict = io::Value::ordered_dict();
-    for (const NamedStored& t : tensors) dict.set(t.name, t.tensor);
+    for (const NamedStored& t : tensors) dict.set(t.name, dense(t));
     io::write_torch_file(to, dict);
+  }
+  // A tensor on a part of its storage, or strided over it, would bring the whole storage along.
+  static io::StoredTensor dense(const NamedStored& t) {
+    if (t.tensor.contiguous() && t.tensor.numel() == t.tensor.storage->numel()) return t.tensor;
+    std::vector<std::byte> bytes;
+    io::for_each_piece(t.tensor, t.name, [&](std::span<const std::byte> piece) {
+      bytes.insert(bytes.end(), piece.begin(), piece.end());
+    });
+    return io::stored(std::move(bytes), t.tensor.type(), t.tensor.shape);
   }
 };
 
@@ -143,8 +152,8 @@ int run(int argc, char** argv) {
   c->add_option("TO", convert.to, "new file: .safetensors, .pt, .pth or .bin")->required();
   c->add_option("--dtype", convert.dtype, "type of the floating-point tensors; default: as they are")
       ->check(CLI::IsMember({"f64", "f32", "bf16"}));
-  c->add_option("--keep", convert.keep, "only names that begin with one of these");
-  c->add_option("--drop", convert.drop, "not the names that begin with one of these");
+  c->add_option("--keep", convert.keep, "only names that begin with this; may be repeated")->allow_extra_args(false);
+  c->add_option("--drop", convert.drop, "not the names that begin with this; may be repeated")->allow_extra_args(false);
   c->add_flag("--model", convert.model_only, "of a training checkpoint only the model, without \"model.\" in front");
   c->callback([&] { convert.run(); });
 

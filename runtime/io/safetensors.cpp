@@ -178,6 +178,8 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Name
   file.write(json);
   for (const NamedStored* t : tensors)
     for_each_piece(t->tensor, t->name, [&](std::span<const std::byte> piece) { file.write(piece); });
+  file.flush();
+  (void)SafetensorsFile(open_file(file.temporary()));  // read back: every tensor lies where the header says
   file.commit();
 }
 void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,

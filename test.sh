@@ -18,18 +18,18 @@ run_tests() {
   # Two threads a test also runs the parallel loops; passive waiting keeps tests beside each other from spinning.
   OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive \
     ctest --test-dir "build/$preset" -j "$(nproc)" --output-on-failure "$@" >"$log" 2>&1 || status=$?
-  # Passed tests are counted, everything else is shown.
-  grep -vE '^ *(Start +[0-9]+:|[0-9]+/[0-9]+ Test +#[0-9]+: .*(Passed|\*\*\*Skipped))' "$log" |
-    sed '/^The following tests did not run:/,$d' || true
+  # What failed, with its output; then what was skipped; then ctest's own summary.
+  sed '/ tests passed, /,$d' "$log" | grep -vE '^ *(Start +[0-9]+:|[0-9]+/[0-9]+ Test +#[0-9]+: .*(Passed|\*\*\*Skipped))' || true
   local skipped
-  skipped=$(grep -E '\*\*\*Skipped|\(Skipped\)' "$log" | sed -nE 's/.*Test +#[0-9]+: ([^ ]+) .*/\1/p' || true)
+  skipped=$(sed -nE 's/^.*Test +#[0-9]+: ([^ ]+) .*\*\*\*Skipped.*/\1/p' "$log")
   if [[ -n $skipped ]]; then
+    say "skipped here (preset $preset): $(wc -l <<<"$skipped") tests"
     # The cases of one parameterised test share a line.
-    say "skipped here: $(wc -l <<<"$skipped") tests"
-    sed -E 's|^([^/]*/[^/]*)/.*|\1|' <<<"$skipped" | sort | uniq -c | awk '{printf "  %s%s\n", $2, $1 > 1 ? " (" $1 " cases)" : ""}'
+    sed -E 's|^([^/]*/[^/]*)/.*|\1|' <<<"$skipped" | sort | uniq -c |
+      awk '{ cases = $1 > 1 ? " (" $1 " cases)" : ""; print "  " $2 cases }'
   fi
   say "result (preset $preset; the whole log is in $log)"
-  grep -E 'tests passed,|^Total Test time|No tests were found' "$log" || true
+  sed -n '/ tests passed, /,$p' "$log" | sed '/^The following tests did not run:/,/^$/d'
   return $status
 }
 

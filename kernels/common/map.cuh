@@ -20,12 +20,14 @@ __global__ void map_kernel(const A* gA, const B* gB, O* gOut, std::int64_t n, bo
     if (kReadOut) out = *reinterpret_cast<const Pack<O, kPack>*>(gOut + i);
 #pragma unroll
     for (int j = 0; j < kPack; ++j)
-      out.v[j] = from_float<O>(f(gA ? to_float(a.v[j]) : 0.0f, gB ? to_float(b.v[j]) : 0.0f, kReadOut ? to_float(out.v[j]) : 0.0f));
+      out.v[j] = from_float<O>(
+          f(gA ? to_float(a.v[j]) : 0.0f, gB ? to_float(b.v[j]) : 0.0f, kReadOut ? to_float(out.v[j]) : 0.0f));
     *reinterpret_cast<Pack<O, kPack>*>(gOut + i) = out;
     return;
   }
   for (std::int64_t j = i; j < i + kPack && j < n; ++j)
-    gOut[j] = from_float<O>(f(gA ? to_float(gA[j]) : 0.0f, gB ? to_float(gB[j]) : 0.0f, kReadOut ? to_float(gOut[j]) : 0.0f));
+    gOut[j] =
+        from_float<O>(f(gA ? to_float(gA[j]) : 0.0f, gB ? to_float(gB[j]) : 0.0f, kReadOut ? to_float(gOut[j]) : 0.0f));
 }
 
 template <bool kReadOut, class A, class B, class O, class F>

@@ -1,5 +1,5 @@
-// The small elementwise operations between types: f64, f32 and bf16 in any combination (f32 and bf16 on CUDA). Values are
-// rounded once, when they are stored: to nearest, ties to even.
+// The small elementwise operations between types: f64, f32 and bf16 in any combination (f32 and bf16 on CUDA). Values
+// are rounded once, when they are stored: to nearest, ties to even.
 #pragma once
 
 #include "runtime/context.h"

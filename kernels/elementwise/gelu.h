@@ -1,7 +1,7 @@
-// y = x * 0.5 * (1 + erf(x / sqrt 2)): the exact GELU.                     Hendrycks and Gimpel 2016; nn.GELU() of PyTorch
+// y = x * 0.5 * (1 + erf(x / sqrt 2)): the exact GELU.                  Hendrycks and Gimpel 2016; nn.GELU() of PyTorch
 //
-//   Not the tanh form, which is what cuBLASLt's GELU epilogue computes; the published weights were trained with this one.
-//   All views of one shape and dtype, f64 | f32 | bf16; computed in f32 (f64 for f64). y may be x, dx may be dy.
+//   Not the tanh form, which is what cuBLASLt's GELU epilogue computes; the published weights were trained with this
+//   one. All views of one shape and dtype, f64 | f32 | bf16; computed in f32 (f64 for f64). y may be x, dx may be dy.
 #pragma once
 
 #include "runtime/context.h"

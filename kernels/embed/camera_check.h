@@ -6,7 +6,8 @@
 namespace mfl {
 
 // Contiguous but for the first axis, on the stream's device.
-inline void check_batch(const Stream& s, const char* op, const char* name, const ConstView& v, const Shape& shape, DType dtype) {
+inline void check_batch(const Stream& s, const char* op, const char* name, const ConstView& v, const Shape& shape,
+                        DType dtype) {
   check_shape(op, name, v, shape);
   check_dtype(op, name, v, dtype);
   MFL_CHECK(v.shape[0] == 0 || slice(v, 0, 0, 1).contiguous(), op, ": ", name, ' ', v.shape,
@@ -25,8 +26,8 @@ inline Shape check_cameras(const Stream& s, const char* op, const ConstView& c2w
 }
 
 inline void check_patch(const char* op, int patch, std::int64_t height, std::int64_t width) {
-  MFL_CHECK(patch > 0 && height > 0 && width > 0 && height % patch == 0 && width % patch == 0, op, ": an image of ", height,
-            " x ", width, " pixels does not divide into patches of ", patch);
+  MFL_CHECK(patch > 0 && height > 0 && width > 0 && height % patch == 0 && width % patch == 0, op, ": an image of ",
+            height, " x ", width, " pixels does not divide into patches of ", patch);
 }
 
 }  // namespace mfl

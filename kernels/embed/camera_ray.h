@@ -1,7 +1,8 @@
 // The ray through the centre of a pixel. Scalar maths for host and device, shared by all that unprojects.
 //
 // OpenCV axes (x right, y down, z forward); the centre of pixel (0, 0) is at (0.5, 0.5):
-//   d_cam = ((x + 0.5 - cx) / fx, (y + 0.5 - cy) / fy, 1), normalised;  d = R d_cam, normalised;  o = the camera's position.
+//   d_cam = ((x + 0.5 - cx) / fx, (y + 0.5 - cy) / fy, 1), normalised;  d = R d_cam, normalised;  o = the camera's
+//   position.
 #pragma once
 
 #include <cmath>
@@ -40,8 +41,8 @@ MFL_RAY_HD inline CameraRay<T> camera_ray(const S* c2w, const S* fxfycxcy, std::
   return ray;
 }
 
-// Where element g of the "Gaussian order" of one view lies in its image: patch row, patch column, row in patch, column in
-// patch. The order in which the transformer's tokens list their pixels.
+// Where element g of the "Gaussian order" of one view lies in its image: patch row, patch column, row in patch, column
+// in patch. The order in which the transformer's tokens list their pixels.
 struct PixelXY {
   std::int64_t x, y;
 };

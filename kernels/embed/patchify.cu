@@ -9,8 +9,9 @@ namespace {
 
 // kBack: from patches to the image. X is the type of what is read, Y of what is written.
 template <bool kBack, class X, class Y>
-__global__ void patchify_kernel(const X* __restrict__ gX, Y* __restrict__ gY, std::int64_t elements, std::int64_t height,
-                                std::int64_t width, std::int64_t channels, int patch, bool accumulate) {
+__global__ void patchify_kernel(const X* __restrict__ gX, Y* __restrict__ gY, std::int64_t elements,
+                                std::int64_t height, std::int64_t width, std::int64_t channels, int patch,
+                                bool accumulate) {
   const std::int64_t e = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (e >= elements) return;
   const std::int64_t i = e / channels, pixels = height * width;
@@ -21,7 +22,8 @@ __global__ void patchify_kernel(const X* __restrict__ gX, Y* __restrict__ gY, st
 }
 
 template <bool kBack>
-void run(const char* op, const Stream& s, const Shape& image, int patch, const ConstView& x, const View& y, GradMode mode) {
+void run(const char* op, const Stream& s, const Shape& image, int patch, const ConstView& x, const View& y,
+         GradMode mode) {
   if (x.numel() == 0) return;
   dispatch_gpu(op, x.dtype, [&](auto from) {
     dispatch_gpu(op, y.dtype, [&](auto to) {

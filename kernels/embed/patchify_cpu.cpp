@@ -1,8 +1,7 @@
-#include "kernels/embed/patchify.h"
-
 #include "kernels/common/dispatch.h"
 #include "kernels/common/grad_write.h"
 #include "kernels/embed/camera_ray.h"
+#include "kernels/embed/patchify.h"
 
 namespace mfl::cpu {
 namespace {

@@ -42,9 +42,9 @@ __global__ void tokenize_kernel(const float* __restrict__ gImage, const float* _
   }
 }
 
-__global__ void camera_rays_kernel(const float* __restrict__ gC2w, const float* __restrict__ gK, float* __restrict__ gOrigin,
-                                   float* __restrict__ gDirection, Batch stride, std::int64_t views, std::int64_t height,
-                                   std::int64_t width, int patch) {
+__global__ void camera_rays_kernel(const float* __restrict__ gC2w, const float* __restrict__ gK,
+                                   float* __restrict__ gOrigin, float* __restrict__ gDirection, Batch stride,
+                                   std::int64_t views, std::int64_t height, std::int64_t width, int patch) {
   const std::int64_t pixels = height * width, i = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   const std::int64_t b = blockIdx.y;
   if (i >= views * pixels) return;
@@ -59,7 +59,8 @@ __global__ void camera_rays_kernel(const float* __restrict__ gC2w, const float* 
 }
 
 void check_f32(const char* op, DType t) {
-  if (t != DType::f32) throw_error<DeviceError>(op, ": images and cameras of type ", t, " are not supported on CUDA (f32 is)");
+  if (t != DType::f32)
+    throw_error<DeviceError>(op, ": images and cameras of type ", t, " are not supported on CUDA (f32 is)");
 }
 
 }  // namespace
@@ -71,9 +72,9 @@ void tokenize(const Stream& s, const Tokenize& a) {
   const dim3 grid(unsigned(ceil_div(views * h * w, 256)), unsigned(batch));
   const Batch stride{a.image.stride[0], a.c2w.stride[0], a.fxfycxcy.stride[0]};
   dispatch_gpu("tokenize", a.tokens.dtype, [&](auto t) {
-    tokenize_kernel<<<grid, 256, 0, native(s)>>>(pointer<float>(a.image), pointer<float>(a.c2w), pointer<float>(a.fxfycxcy),
-                                                 pointer<decltype(t)>(a.tokens), stride, views, h, w, a.image.shape[4],
-                                                 a.patch, a.kind);
+    tokenize_kernel<<<grid, 256, 0, native(s)>>>(pointer<float>(a.image), pointer<float>(a.c2w),
+                                                 pointer<float>(a.fxfycxcy), pointer<decltype(t)>(a.tokens), stride,
+                                                 views, h, w, a.image.shape[4], a.patch, a.kind);
     check_launch("tokenize_kernel", s);
   });
 }
@@ -83,10 +84,9 @@ void camera_rays(const Stream& s, const Rays& a) {
   const std::int64_t batch = a.c2w.shape[0], views = a.c2w.shape[1];
   if (batch * views == 0) return;
   const dim3 grid(unsigned(ceil_div(views * a.height * a.width, 256)), unsigned(batch));
-  camera_rays_kernel<<<grid, 256, 0, native(s)>>>(pointer<float>(a.c2w), pointer<float>(a.fxfycxcy), pointer<float>(a.origin),
-                                                  pointer<float>(a.direction),
-                                                  Batch{0, a.c2w.stride[0], a.fxfycxcy.stride[0]}, views, a.height, a.width,
-                                                  a.patch);
+  camera_rays_kernel<<<grid, 256, 0, native(s)>>>(
+      pointer<float>(a.c2w), pointer<float>(a.fxfycxcy), pointer<float>(a.origin), pointer<float>(a.direction),
+      Batch{0, a.c2w.stride[0], a.fxfycxcy.stride[0]}, views, a.height, a.width, a.patch);
   check_launch("camera_rays_kernel", s);
 }
 

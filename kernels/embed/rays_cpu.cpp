@@ -1,9 +1,8 @@
-#include "kernels/embed/rays.h"
-
 #include <algorithm>
 
 #include "kernels/common/dispatch.h"
 #include "kernels/embed/camera_ray.h"
+#include "kernels/embed/rays.h"
 
 namespace mfl::cpu {
 namespace {

@@ -6,7 +6,8 @@ namespace mfl {
 namespace {
 
 // Returns {B, V}.
-Shape check_points(const Stream& s, const char* op, const char* name, const ConstView& xyz, const PixelGrid& g, DType dtype) {
+Shape check_points(const Stream& s, const char* op, const char* name, const ConstView& xyz, const PixelGrid& g,
+                   DType dtype) {
   const Shape bv = check_cameras(s, op, g.c2w, g.fxfycxcy);
   check_patch(op, g.patch, g.height, g.width);
   MFL_CHECK(dtype == DType::f32 || dtype == DType::f64, op, ": ", name, " is ", dtype, ", expected f32 or f64");

@@ -1,6 +1,6 @@
 // The losses on ray alignment.
-//   Map        kParts blocks a view, partial sums in f64, one block adds them in their order. Distances are computed again in
-//              each of the three passes of points_dist: cheaper than storing them.
+//   Map        kParts blocks a view, partial sums in f64, one block adds them in their order. Distances are computed
+//              again in each of the three passes of points_dist: cheaper than storing them.
 //   Bound by   memory: 12 bytes a pixel and pass.    Numerics   f32 a pixel, f64 sums.    Deterministic: yes.
 #include "kernels/common/launch.cuh"
 #include "kernels/common/reduce_f64.cuh"
@@ -98,7 +98,8 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
-__global__ void __launch_bounds__(kThreads) mean_kernel(const double* gPartial, std::int64_t parts, double count, float* gLoss) {
+__global__ void __launch_bounds__(kThreads)
+    mean_kernel(const double* gPartial, std::int64_t parts, double count, float* gLoss) {
   double sum = 0;
   for (std::int64_t i = threadIdx.x; i < parts; i += kThreads) sum += gPartial[i];
   sum = block_sum_f64<kThreads>(sum);
@@ -106,8 +107,8 @@ __global__ void __launch_bounds__(kThreads) mean_kernel(const double* gPartial, 
 }
 
 // gStats null: pixel_align; else points_dist.
-__global__ void __launch_bounds__(kThreads)
-    align_bwd_kernel(Points in, const float* gStats, float weight, float* gDxyz, std::int64_t dxyz_stride, bool accumulate) {
+__global__ void __launch_bounds__(kThreads) align_bwd_kernel(Points in, const float* gStats, float weight, float* gDxyz,
+                                                             std::int64_t dxyz_stride, bool accumulate) {
   const std::int64_t g = std::int64_t(blockIdx.x) * kThreads + threadIdx.x, bv = blockIdx.y;
   if (g >= in.pixels()) return;
   const Point p = point_of(in, bv, g);
@@ -131,9 +132,19 @@ Points points(const char* op, const ConstView& xyz, const PixelGrid& g, const Co
   if (xyz.dtype != DType::f32 || g.c2w.dtype != DType::f32)
     throw_error<DeviceError>(op, ": points of type ", xyz.dtype, " with cameras of type ", g.c2w.dtype,
                              " are not supported on CUDA (f32 is)");
-  return {pointer<float>(xyz), pointer<float>(g.c2w), pointer<float>(g.fxfycxcy), target ? pointer<float>(target) : nullptr,
-          xyz.stride[0], g.c2w.stride[0], g.fxfycxcy.stride[0], target ? target.stride[0] : 0,
-          g.c2w.shape[0], g.c2w.shape[1], g.height, g.width, g.patch};
+  return {pointer<float>(xyz),
+          pointer<float>(g.c2w),
+          pointer<float>(g.fxfycxcy),
+          target ? pointer<float>(target) : nullptr,
+          xyz.stride[0],
+          g.c2w.stride[0],
+          g.fxfycxcy.stride[0],
+          target ? target.stride[0] : 0,
+          g.c2w.shape[0],
+          g.c2w.shape[1],
+          g.height,
+          g.width,
+          g.patch};
 }
 
 void mean(const Stream& s, const Points& in, const double* partial, const View& loss) {

@@ -1,8 +1,8 @@
-// Two losses on where pixel Gaussians lie relative to their rays (o, d).               gslrm/model/utils_losses.py, LossComputer
+// Two losses on where pixel Gaussians lie relative to their rays (o, d).      gslrm/model/utils_losses.py, LossComputer
 //
-//   xyz is the pixel part of the Gaussians' positions, [B, V * H * W, 3] in the Gaussian order: slice(xyz, 1, n_g, V * H * W).
-//   The first axis of every input and of dxyz may be strided. Rays as in camera_ray.h. Means are over B * V * H * W pixels.
-//   stop() is a value without gradient. dxyz (mode) weight * dloss/dxyz.
+//   xyz is the pixel part of the Gaussians' positions, [B, P, 3] with P = V * H * W, in the Gaussian order:
+//   slice(xyz, 1, n_g, P). The first axis of every input and of dxyz may be strided. Rays as in camera_ray.h. Means are
+//   over B * P pixels. stop() is a value without gradient. dxyz (mode) weight * dloss/dxyz.
 #pragma once
 
 #include "runtime/context.h"
@@ -17,13 +17,14 @@ struct PixelGrid {
 };
 
 // e = xyz - o,  r = e - stop(e.d) d,  loss = mean(m |r|): the distance from the ray. m is 1, or the alpha of the pixel.
-// With aligned Gaussians r is rounding noise, and so is its gradient's direction; the decode's backward projects it out.
+// With aligned Gaussians r is rounding noise, and so is its gradient's direction; the decode's backward projects it
+// out.
 struct PixelAlignFwd {
-  ConstView xyz;           // [B, V * H * W, 3]  f32 | f64
+  ConstView xyz;  // [B, V * H * W, 3]  f32 | f64
   PixelGrid grid;
-  ConstView target = {};   // [B, V, H, W, 4]    f32; its alpha is m. Not given: m = 1
-  View loss;               // [1]  out, dtype of xyz
-  View scratch = {};       // [align_scratch(B * V)] f64, CUDA only
+  ConstView target = {};  // [B, V, H, W, 4]    f32; its alpha is m. Not given: m = 1
+  View loss;              // [1]  out, dtype of xyz
+  View scratch = {};      // [align_scratch(B * V)] f64, CUDA only
 };
 void pixel_align_fwd(const Stream&, const PixelAlignFwd&);
 
@@ -33,7 +34,7 @@ struct PixelAlignBwd {
   PixelGrid grid;
   ConstView target = {};
   double weight = 1;
-  View dxyz;               // [B, V * H * W, 3]  dtype of xyz
+  View dxyz;  // [B, V * H * W, 3]  dtype of xyz
   GradMode dxyz_mode = GradMode::accumulate;
 };
 void pixel_align_bwd(const Stream&, const PixelAlignBwd&);
@@ -41,11 +42,11 @@ void pixel_align_bwd(const Stream&, const PixelAlignBwd&);
 // delta = |xyz - o|;  goal = stop((delta - mean) / (std + 1e-8)) * 0.5 + |o| with the mean and the unbiased standard
 // deviation of the view;  loss = mean((delta - goal)^2): pulls depths into a shell around the camera's distance.
 struct PointsDistFwd {
-  ConstView xyz;           // [B, V * H * W, 3]  f32 | f64; H * W >= 2
+  ConstView xyz;  // [B, V * H * W, 3]  f32 | f64; H * W >= 2
   PixelGrid grid;
-  View loss;               // [1]        out, dtype of xyz
-  View stats;              // [B, V, 2]  out, dtype of xyz: mean and std, kept for backward
-  View scratch = {};       // [align_scratch(B * V)] f64, CUDA only
+  View loss;          // [1]        out, dtype of xyz
+  View stats;         // [B, V, 2]  out, dtype of xyz: mean and std, kept for backward
+  View scratch = {};  // [align_scratch(B * V)] f64, CUDA only
 };
 void points_dist_fwd(const Stream&, const PointsDistFwd&);
 

@@ -1,9 +1,8 @@
-#include "kernels/gaussian/align_loss.h"
-
 #include <cmath>
 
 #include "kernels/common/grad_write.h"
 #include "kernels/embed/camera_ray.h"
+#include "kernels/gaussian/align_loss.h"
 
 namespace mfl::cpu {
 namespace {
@@ -26,8 +25,8 @@ Point point_of(const ConstView& xyz, const PixelGrid& g, std::int64_t b, std::in
   const std::int64_t pixels = std::int64_t{g.height} * g.width, v = i / pixels;
   const PixelXY at = pixel_of(i % pixels, g.width, g.patch);
   Point p;
-  p.ray = camera_ray<double>(g.c2w.as<S>() + b * g.c2w.stride[0] + v * 16, g.fxfycxcy.as<S>() + b * g.fxfycxcy.stride[0] + v * 4,
-                             at.x, at.y);
+  p.ray = camera_ray<double>(g.c2w.as<S>() + b * g.c2w.stride[0] + v * 16,
+                             g.fxfycxcy.as<S>() + b * g.fxfycxcy.stride[0] + v * 4, at.x, at.y);
   double square = 0;
   for (int c = 0; c < 3; ++c) {
     p.e[c] = double(xyz.as<T>()[b * xyz.stride[0] + i * 3 + c]) - p.ray.origin[c];
@@ -39,7 +38,8 @@ Point point_of(const ConstView& xyz, const PixelGrid& g, std::int64_t b, std::in
 }
 
 double alpha_of(const ConstView& target, const PixelGrid& g, std::int64_t b, std::int64_t v, const Point& p) {
-  return target ? double(target.as<float>()[b * target.stride[0] + ((v * g.height + p.y) * g.width + p.x) * 4 + 3]) : 1.0;
+  return target ? double(target.as<float>()[b * target.stride[0] + ((v * g.height + p.y) * g.width + p.x) * 4 + 3])
+                : 1.0;
 }
 
 // r = e - (e.d) d; returns |r|.
@@ -85,9 +85,11 @@ void pixel_align_bwd(const PixelAlignBwd& a) {
       for (std::int64_t i = 0; i < n; ++i) {
         const Point p = point_of<T, S>(a.xyz, a.grid, b, i);
         double r[3];
-        const double length = off_ray(p, r), scale = a.weight * alpha_of(a.target, a.grid, b, i / pixels, p) / double(batch * n);
+        const double length = off_ray(p, r),
+                     scale = a.weight * alpha_of(a.target, a.grid, b, i / pixels, p) / double(batch * n);
         for (int c = 0; c < 3; ++c)
-          grad_write(a.dxyz.as<T>()[b * a.dxyz.stride[0] + i * 3 + c], length > 0 ? scale * r[c] / length : 0.0, a.dxyz_mode);
+          grad_write(a.dxyz.as<T>()[b * a.dxyz.stride[0] + i * 3 + c], length > 0 ? scale * r[c] / length : 0.0,
+                     a.dxyz_mode);
       }
   });
 }
@@ -129,7 +131,8 @@ void points_dist_bwd(const PointsDistBwd& a) {
         const T* stats = a.stats.as<T>() + (b * (n / pixels) + i / pixels) * 2;
         const double d = a.weight * 2 * (p.length - goal_of(p, double(stats[0]), double(stats[1]))) / double(batch * n);
         for (int c = 0; c < 3; ++c)
-          grad_write(a.dxyz.as<T>()[b * a.dxyz.stride[0] + i * 3 + c], p.length > 0 ? d * p.e[c] / p.length : 0.0, a.dxyz_mode);
+          grad_write(a.dxyz.as<T>()[b * a.dxyz.stride[0] + i * 3 + c], p.length > 0 ? d * p.e[c] / p.length : 0.0,
+                     a.dxyz_mode);
       }
   });
 }

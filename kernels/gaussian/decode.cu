@@ -128,8 +128,8 @@ dim3 grid_of(std::int64_t n, std::int64_t batch) { return dim3(unsigned(ceil_div
 void decode_fwd(const Stream& s, const DecodeFwd& a) {
   const std::int64_t batch = a.xyz.shape[0], n = a.xyz.shape[1];
   if (batch * n == 0) return;
-  const Parts out{pointer<float>(a.xyz), pointer<float>(a.features), pointer<float>(a.scaling), pointer<float>(a.rotation),
-                  pointer<float>(a.opacity)};
+  const Parts out{pointer<float>(a.xyz), pointer<float>(a.features), pointer<float>(a.scaling),
+                  pointer<float>(a.rotation), pointer<float>(a.opacity)};
   dispatch_gpu("decode_fwd", a.pixel.dtype, [&](auto t) {
     using T = device_t<decltype(t)>;
     decode_fwd_kernel<T><<<grid_of(n, batch), 128, 0, native(s)>>>(inputs<T>("decode_fwd", a, n), out);
@@ -144,10 +144,9 @@ void decode_bwd(const Stream& s, const DecodeBwd& a) {
                        pointer<float>(a.drotation), pointer<float>(a.dopacity)};
   dispatch_gpu("decode_bwd", a.pixel.dtype, [&](auto t) {
     using T = device_t<decltype(t)>;
-    decode_bwd_kernel<T><<<grid_of(n, batch), 128, 0, native(s)>>>(inputs<T>("decode_bwd", a, n), grad,
-                                                                   static_cast<T*>(a.dfree.data),
-                                                                   static_cast<T*>(a.dpixel.data),
-                                                                   a.mode == GradMode::accumulate);
+    decode_bwd_kernel<T>
+        <<<grid_of(n, batch), 128, 0, native(s)>>>(inputs<T>("decode_bwd", a, n), grad, static_cast<T*>(a.dfree.data),
+                                                   static_cast<T*>(a.dpixel.data), a.mode == GradMode::accumulate);
     check_launch("decode_bwd_kernel", s);
   });
 }

@@ -22,10 +22,12 @@ MFL_RAY_HD inline Depth<T> depth_of(DepthRule rule, T depth_min, T depth_max, T 
   switch (rule) {
     case DepthRule::nearest:
       return {(2 * s - 1) * T(1.8) - (o[0] * d[0] + o[1] * d[1] + o[2] * d[2]), T(3.6)};
-    case DepthRule::range: return {depth_min + s * (depth_max - depth_min), depth_max - depth_min};
+    case DepthRule::range:
+      return {depth_min + s * (depth_max - depth_min), depth_max - depth_min};
     case DepthRule::reference_origin:
       return {(2 * s - 1) * T(1.8) + sqrt(o[0] * o[0] + o[1] * o[1] + o[2] * o[2]), T(3.6)};
-    case DepthRule::fixed: break;
+    case DepthRule::fixed:
+      break;
   }
   return {(2 * s - 1) * T(1.5) + T(2.7), T(3)};
 }

@@ -13,8 +13,8 @@ Shape with_last(Shape rows, std::int64_t last) {
 
 // A result is stored in the compute or in the accum type.
 void check_result(const char* op, const char* name, const ConstView& v, DType compute) {
-  MFL_CHECK(v.dtype == compute || v.dtype == accum_of(compute), op, ": ", name, " is ", v.dtype, ", expected ", compute, " or ",
-            accum_of(compute));
+  MFL_CHECK(v.dtype == compute || v.dtype == accum_of(compute), op, ": ", name, " is ", v.dtype, ", expected ", compute,
+            " or ", accum_of(compute));
 }
 
 }  // namespace

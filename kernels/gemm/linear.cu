@@ -1,8 +1,8 @@
 // Linear: cuBLASLt behind the contract.
 //   Map        row-major [R, C] is column-major [C, R]; with that, and ' for the column-major reading:
 //                y'       [N, R] = weight'^T x'        dx'      [K, R] = weight' dy'        dweight' [K, N] = x' dy'^T
-//   Plans      one per (device, shape, types, alignment of the pointers), chosen by the library's heuristic at the first
-//              call and kept: the same call runs the same algorithm. Split-K only with partial sums in the workspace.
+//   Plans      one per (device, shape, types, alignment of the pointers), chosen by the library's heuristic at the
+//              first call and kept: the same call runs the same algorithm. Split-K only with partial sums in the workspace.
 //   dbias      per-block partial sums of dy in the workspace, added in their order.
 //   Bound by   tensor cores.
 //   Numerics   f32 accumulation.    Deterministic: yes, on one device type and library version.
@@ -18,12 +18,12 @@
 #include "kernels/common/launch.cuh"
 #include "kernels/gemm/linear.h"
 
-#define MFL_CUBLAS(call)                                                                                            \
-  do {                                                                                                              \
-    const cublasStatus_t mfl_status = (call);                                                                       \
-    if (mfl_status != CUBLAS_STATUS_SUCCESS) [[unlikely]]                                                           \
+#define MFL_CUBLAS(call)                                                                                             \
+  do {                                                                                                               \
+    const cublasStatus_t mfl_status = (call);                                                                        \
+    if (mfl_status != CUBLAS_STATUS_SUCCESS) [[unlikely]]                                                            \
       ::mfl::fail<::mfl::DeviceError>(__FILE__, __LINE__, "cuBLASLt: ", cublasLtGetStatusString(mfl_status), " in ", \
-                                      #call);                                                                       \
+                                      #call);                                                                        \
   } while (0)
 
 namespace mfl::cuda {
@@ -38,7 +38,8 @@ __global__ void bias_to_bf16_kernel(const float* __restrict__ gBias, __nv_bfloat
 
 // Block b of gridDim.y sums its share of the rows, one thread a column.
 template <class T>
-__global__ void dbias_partial_kernel(const T* __restrict__ gDy, float* __restrict__ gPartial, std::int64_t rows, int n) {
+__global__ void dbias_partial_kernel(const T* __restrict__ gDy, float* __restrict__ gPartial, std::int64_t rows,
+                                     int n) {
   const int j = blockIdx.x * blockDim.x + threadIdx.x;
   if (j >= n) return;
   const std::int64_t share = ceil_div(rows, std::int64_t(gridDim.y));
@@ -127,7 +128,8 @@ Plan make_plan(const DeviceState& state, const Product& p, std::int64_t workspac
   const auto type_ab = static_cast<cudaDataType_t>(p.type_ab), type_d = static_cast<cudaDataType_t>(p.type_d);
   const auto compute = p.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
   MFL_CUBLAS(cublasLtMatmulDescCreate(&plan.desc, compute, CUDA_R_32F));
-  const cublasOperation_t ta = p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, tb = p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+  const cublasOperation_t ta = p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N,
+                          tb = p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
   auto set = [&](cublasLtMatmulDescAttributes_t what, const auto& value) {
     MFL_CUBLAS(cublasLtMatmulDescSetAttribute(plan.desc, what, &value, sizeof value));
   };
@@ -139,8 +141,10 @@ Plan make_plan(const DeviceState& state, const Product& p, std::int64_t workspac
     set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, p.bias);
   }
   const auto u = [](std::int64_t x) { return static_cast<std::uint64_t>(x); };
-  MFL_CUBLAS(cublasLtMatrixLayoutCreate(&plan.a, type_ab, u(p.transpose_a ? p.k : p.m), u(p.transpose_a ? p.m : p.k), p.rows_a));
-  MFL_CUBLAS(cublasLtMatrixLayoutCreate(&plan.b, type_ab, u(p.transpose_b ? p.n : p.k), u(p.transpose_b ? p.k : p.n), p.rows_b));
+  MFL_CUBLAS(cublasLtMatrixLayoutCreate(&plan.a, type_ab, u(p.transpose_a ? p.k : p.m), u(p.transpose_a ? p.m : p.k),
+                                        p.rows_a));
+  MFL_CUBLAS(cublasLtMatrixLayoutCreate(&plan.b, type_ab, u(p.transpose_b ? p.n : p.k), u(p.transpose_b ? p.k : p.n),
+                                        p.rows_b));
   MFL_CUBLAS(cublasLtMatrixLayoutCreate(&plan.d, type_d, u(p.m), u(p.n), p.m));
 
   cublasLtMatmulPreference_t preference = nullptr;
@@ -149,7 +153,8 @@ Plan make_plan(const DeviceState& state, const Product& p, std::int64_t workspac
     MFL_CUBLAS(cublasLtMatmulPreferenceSetAttribute(preference, what, &value, sizeof value));
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(workspace));
-  prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+  prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+         static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<std::uint32_t>(p.align_a));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<std::uint32_t>(p.align_b));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<std::uint32_t>(p.align_d));
@@ -160,8 +165,8 @@ Plan make_plan(const DeviceState& state, const Product& p, std::int64_t workspac
                                                                preference, 1, &found, &count);
   cublasLtMatmulPreferenceDestroy(preference);
   if (status != CUBLAS_STATUS_SUCCESS || count == 0)
-    throw_error<DeviceError>("cuBLASLt has no algorithm for a product of [", p.m, ", ", p.k, "] and [", p.k, ", ", p.n, "] (",
-                             cublasLtGetStatusString(status), ")");
+    throw_error<DeviceError>("cuBLASLt has no algorithm for a product of [", p.m, ", ", p.k, "] and [", p.k, ", ", p.n,
+                             "] (", cublasLtGetStatusString(status), ")");
   plan.algo = found.algo;
   return plan;
 }
@@ -182,16 +187,16 @@ void run(const Stream& s, Product p, const void* a, const void* b, void* d, cons
     if (p.bias == CUDA_R_16BF) {
       MFL_CHECK(p.m * 2 <= kBiasBytes, "linear_fwd: a bias of ", p.m, " elements, at most ", kBiasBytes / 2);
       auto* copy = reinterpret_cast<__nv_bfloat16*>(workspace + matmul_workspace(s));
-      bias_to_bf16_kernel<<<unsigned(ceil_div(p.m, 256)), 256, 0, native(s)>>>(static_cast<const float*>(bias.data), copy,
-                                                                               int(p.m));
+      bias_to_bf16_kernel<<<unsigned(ceil_div(p.m, 256)), 256, 0, native(s)>>>(static_cast<const float*>(bias.data),
+                                                                               copy, int(p.m));
       check_launch("bias_to_bf16_kernel", s);
       pointer = copy;
     }
     MFL_CUBLAS(cublasLtMatmulDescSetAttribute(plan.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &pointer, sizeof pointer));
   }
   const float one = 1, beta = p.add ? 1 : 0;
-  MFL_CUBLAS(cublasLtMatmul(state.handle, plan.desc, &one, a, plan.a, b, plan.b, &beta, d, plan.d, d, plan.d, &plan.algo,
-                            workspace, static_cast<std::size_t>(matmul_workspace(s)), native(s)));
+  MFL_CUBLAS(cublasLtMatmul(state.handle, plan.desc, &one, a, plan.a, b, plan.b, &beta, d, plan.d, d, plan.d,
+                            &plan.algo, workspace, static_cast<std::size_t>(matmul_workspace(s)), native(s)));
 }
 
 Product product_of(DType compute, DType result, bool add) {
@@ -246,7 +251,7 @@ void linear_bwd_weight(const Stream& s, const LinearBwdWeight& a) {
     check_launch("dbias_partial_kernel", s);
   });
   dbias_sum_kernel<<<unsigned(ceil_div(n, 128)), 128, 0, native(s)>>>(partial, pointer<float>(a.dbias), int(n), parts,
-                                                                     accumulate);
+                                                                      accumulate);
   check_launch("dbias_sum_kernel", s);
 }
 

@@ -1,11 +1,12 @@
 // y = x weight^T + bias: the matrix product with a weight, and its two gradients.                  nn.Linear of PyTorch
 //
-//   R rows (every axis but the last of x), K inputs, N outputs. "compute" is the dtype of x: f64 | f32 | bf16; "accum" its
-//   companion (f64 for f64, else f32). Sums are f32 (f64 for f64) whatever is stored; a result is rounded once, when stored.
-//   f32 means f32: TF32 is used only where gemm_options().allow_tf32 says so.
+//   R rows (every axis but the last of x), K inputs, N outputs. "compute" is the dtype of x: f64 | f32 | bf16; "accum"
+//   its companion (f64 for f64, else f32). Sums are f32 (f64 for f64) whatever is stored; a result is rounded once,
+//   when stored. f32 means f32: TF32 is used only where gemm_options().allow_tf32 says so.
 //   An activation is not fused: cuBLASLt's GELU epilogue is the tanh form, the models use the exact one (gelu.h).
-//   CUDA: cuBLASLt, one plan per (device, shape, types) for the life of the process, no split-K reduction through atomics:
-//   the same call gives the same bits. Each stream owns a workspace of gemm_workspace_bytes(), taken at its first product.
+//   CUDA: cuBLASLt, one plan per (device, shape, types) for the life of the process, no split-K reduction through
+//   atomics: the same call gives the same bits. Each stream owns a workspace of gemm_workspace_bytes(), taken at its
+//   first product.
 #pragma once
 
 #include "runtime/context.h"
@@ -40,10 +41,10 @@ void linear_bwd_input(const Stream&, const LinearBwdInput&);
 
 // dweight = dy^T x,  dbias = sum_R dy
 struct LinearBwdWeight {
-  ConstView x;       // [R.., K]  compute
-  ConstView dy;      // [R.., N]  compute
-  View dweight;      // [N, K]    accum; out
-  View dbias = {};   // [N]       accum; out; not given: no bias
+  ConstView x;                             // [R.., K]  compute
+  ConstView dy;                            // [R.., N]  compute
+  View dweight;                            // [N, K]    accum; out
+  View dbias = {};                         // [N]       accum; out; not given: no bias
   GradMode dw_mode = GradMode::overwrite;  // of both; ignore: frozen
 };
 void linear_bwd_weight(const Stream&, const LinearBwdWeight&);

@@ -66,10 +66,11 @@ void linear_fwd(const LinearFwd& a) {
         dispatch_float(a.bias.dtype, [&](auto v) {
           for (std::int64_t j = 0; j < n; ++j) bias[std::size_t(j)] = double(a.bias.as<decltype(v)>()[j]);
         });
-      product<T>(rows, n, k, {a.x.as<T>(), k, 1}, {a.weight.as<T>(), 1, k}, [&](std::int64_t r, std::int64_t j, double sum) {
-        Y& slot = y[r * n + j];
-        slot = Y(sum + bias[std::size_t(j)] + (a.add ? double(slot) : 0.0));
-      });
+      product<T>(rows, n, k, {a.x.as<T>(), k, 1}, {a.weight.as<T>(), 1, k},
+                 [&](std::int64_t r, std::int64_t j, double sum) {
+                   Y& slot = y[r * n + j];
+                   slot = Y(sum + bias[std::size_t(j)] + (a.add ? double(slot) : 0.0));
+                 });
     });
   });
 }

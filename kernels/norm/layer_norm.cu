@@ -1,9 +1,9 @@
 // Layer norm.
 //   Map        one warp per row. C = 128, 256, 512 or 1024: each lane keeps C/32 values in registers, in packs of four,
-//              so x is read once; backward is one pass over x and dy, in which each warp also sums dweight over its rows in
-//              registers (166 of them at C = 1024: three blocks a processor). Other C, unaligned views and dbias: plain
-//              loops, one element an access.
-//   Sums       dweight, dbias: a block's partial row goes to scratch; a second kernel adds the partial rows in fixed order.
+//              so x is read once; backward is one pass over x and dy, in which each warp also sums dweight over its
+//              rows in registers (166 of them at C = 1024: three blocks a processor). Other C, unaligned views and
+//              dbias: plain loops, one element an access.
+//   Sums       dweight, dbias: a block's partial row goes to scratch; a second kernel adds them in fixed order.
 //   Bytes      forward, f32 in, bf16 out: 4RC + 2RC + 8R.   backward: 4RC + 2RC + 4RC (+4RC to accumulate).
 //   Bound by   memory: for R=24578, C=1024 the floors are 50 us forward, 118 us backward at 3.0 TB/s.
 //   Rejected   the same for C = 2048: backward spills registers.
@@ -24,9 +24,9 @@ constexpr int kWarps = 4;  // rows in a block
 
 template <class X, class Y, int kPacks>
 __global__ void __launch_bounds__(kWarps * 32)
-    layer_norm_fwd_packed_kernel(const X* __restrict__ gX, const float* __restrict__ gWeight, const float* __restrict__ gBias,
-                                 Y* __restrict__ gY, float* __restrict__ gMean, float* __restrict__ gRstd, std::int64_t rows,
-                                 float eps) {
+    layer_norm_fwd_packed_kernel(const X* __restrict__ gX, const float* __restrict__ gWeight,
+                                 const float* __restrict__ gBias, Y* __restrict__ gY, float* __restrict__ gMean,
+                                 float* __restrict__ gRstd, std::int64_t rows, float eps) {
   constexpr int kChannels = 128 * kPacks;
   const std::int64_t r = std::int64_t(blockIdx.x) * kWarps + threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
@@ -57,8 +57,7 @@ __global__ void __launch_bounds__(kWarps * 32)
     if (gBias) bias = load_pack<4>(gBias + c);
     Pack<Y, 4> y;
 #pragma unroll
-    for (int e = 0; e < 4; ++e)
-      y.v[e] = from_float<Y>((to_float(x[j].v[e]) - mean) * rstd * weight.v[e] + bias.v[e]);
+    for (int e = 0; e < 4; ++e) y.v[e] = from_float<Y>((to_float(x[j].v[e]) - mean) * rstd * weight.v[e] + bias.v[e]);
     store_pack<4>(gY + r * kChannels + c, y);
   }
   if (gMean && lane == 0) gMean[r] = mean, gRstd[r] = rstd;
@@ -67,9 +66,10 @@ __global__ void __launch_bounds__(kWarps * 32)
 // Rows [share * block, share * (block + 1)), a warp every kWarps-th. gDx null: dweight only; gPartial null: dx only.
 template <class X, class Y, int kPacks>
 __global__ void __launch_bounds__(kWarps * 32)
-    layer_norm_bwd_packed_kernel(const X* __restrict__ gX, const float* __restrict__ gWeight, const float* __restrict__ gMean,
-                                 const float* __restrict__ gRstd, const Y* __restrict__ gDy, X* __restrict__ gDx,
-                                 float* __restrict__ gPartial, std::int64_t rows, std::int64_t share, bool accumulate) {
+    layer_norm_bwd_packed_kernel(const X* __restrict__ gX, const float* __restrict__ gWeight,
+                                 const float* __restrict__ gMean, const float* __restrict__ gRstd,
+                                 const Y* __restrict__ gDy, X* __restrict__ gDx, float* __restrict__ gPartial,
+                                 std::int64_t rows, std::int64_t share, bool accumulate) {
   constexpr int kChannels = 128 * kPacks;
   __shared__ float sDweight[kWarps][kChannels];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -199,8 +199,8 @@ __global__ void layer_norm_dw_partial_kernel(const X* __restrict__ gX, const flo
 // A block adds the partial rows of 32 channels: kSumRows threads a channel, then their sums.
 constexpr int kSumRows = 16;
 __global__ void __launch_bounds__(32 * kSumRows)
-    layer_norm_dw_sum_kernel(const float* __restrict__ gPartial, float* __restrict__ gDweight, float* __restrict__ gDbias,
-                             int channels, int parts, bool accumulate) {
+    layer_norm_dw_sum_kernel(const float* __restrict__ gPartial, float* __restrict__ gDweight,
+                             float* __restrict__ gDbias, int channels, int parts, bool accumulate) {
   __shared__ float sDweight[kSumRows][32], sDbias[kSumRows][32];
   const int c = blockIdx.x * 32 + threadIdx.x;
   float dweight = 0, dbias = 0;
@@ -230,11 +230,20 @@ bool dispatch_packed(std::int64_t channels, std::initializer_list<const void*> p
   for (const void* p : pointers)
     if (!aligned16(p)) return false;
   switch (channels) {
-    case 128: f(std::integral_constant<int, 1>{}); return true;
-    case 256: f(std::integral_constant<int, 2>{}); return true;
-    case 512: f(std::integral_constant<int, 4>{}); return true;
-    case 1024: f(std::integral_constant<int, 8>{}); return true;
-    default: return false;
+    case 128:
+      f(std::integral_constant<int, 1>{});
+      return true;
+    case 256:
+      f(std::integral_constant<int, 2>{});
+      return true;
+    case 512:
+      f(std::integral_constant<int, 4>{});
+      return true;
+    case 1024:
+      f(std::integral_constant<int, 8>{});
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -245,7 +254,7 @@ void layer_norm_fwd(const Stream& s, const LayerNormFwd& a) {
   if (rows == 0) return;
   const unsigned blocks = unsigned(ceil_div(rows, kWarps));
   dispatch_xy("layer_norm_fwd", a.x.dtype, a.y.dtype, [&](auto x, auto y) {
-    const auto *gX = pointer<decltype(x)>(a.x);
+    const auto* gX = pointer<decltype(x)>(a.x);
     const float *gWeight = pointer<float>(a.weight), *gBias = pointer<float>(a.bias);
     auto* gY = pointer<decltype(y)>(a.y);
     float *gMean = pointer<float>(a.mean), *gRstd = pointer<float>(a.rstd);
@@ -254,8 +263,8 @@ void layer_norm_fwd(const Stream& s, const LayerNormFwd& a) {
           <<<blocks, kWarps * 32, 0, native(s)>>>(gX, gWeight, gBias, gY, gMean, gRstd, rows, a.eps);
     });
     if (!packed)
-      layer_norm_fwd_kernel<<<blocks, kWarps * 32, 0, native(s)>>>(gX, gWeight, gBias, gY, gMean, gRstd, rows, int(channels),
-                                                                  a.eps);
+      layer_norm_fwd_kernel<<<blocks, kWarps * 32, 0, native(s)>>>(gX, gWeight, gBias, gY, gMean, gRstd, rows,
+                                                                   int(channels), a.eps);
     check_launch("layer_norm_fwd_kernel", s);
   });
 }
@@ -279,8 +288,8 @@ void layer_norm_bwd(const Stream& s, const LayerNormBwd& a) {
       check_launch("layer_norm_bwd_packed_kernel", s);
     });
     if (!packed && input) {
-      layer_norm_dx_kernel<<<unsigned(ceil_div(rows, kWarps)), kWarps * 32, 0, native(s)>>>(gX, gWeight, gMean, gRstd, gDy, gDx,
-                                                                                           rows, int(channels), add_dx);
+      layer_norm_dx_kernel<<<unsigned(ceil_div(rows, kWarps)), kWarps * 32, 0, native(s)>>>(
+          gX, gWeight, gMean, gRstd, gDy, gDx, rows, int(channels), add_dx);
       check_launch("layer_norm_dx_kernel", s);
     }
     if (!packed && weights) {

@@ -29,21 +29,18 @@ struct Rule {
 // C: type of the compute copy.
 template <class C>
 __global__ void __launch_bounds__(kThreads)
-    adamw_kernel(float* gValue, const float* __restrict__ gGrad, float* __restrict__ gM, float* __restrict__ gV, C* gCompute,
-                 const std::int64_t* __restrict__ gChunks, const StepScalars* __restrict__ gScalars, Constants c, bool packed) {
+    adamw_kernel(float* gValue, const float* __restrict__ gGrad, float* __restrict__ gM, float* __restrict__ gV,
+                 C* gCompute, const std::int64_t* __restrict__ gChunks, const StepScalars* __restrict__ gScalars,
+                 Constants c, bool packed) {
   if (!gScalars->apply) return;
   const std::int64_t* chunk = gChunks + std::int64_t(blockIdx.x) * 4;
   const std::int64_t first = chunk[0];
   const int count = int(chunk[1]);
   const double lr = gScalars->learning_rate;
-  const Rule rule{float(gScalars->grad_scale),
-                  chunk[3] ? float(1 - lr * c.weight_decay) : 1.0f,
-                  float(1 - c.beta1),
-                  float(c.beta2),
-                  float(1 - c.beta2),
-                  float(lr / gScalars->bias1),
-                  float(sqrt(gScalars->bias2)),
-                  float(c.eps)};
+  const Rule rule{float(gScalars->grad_scale),  chunk[3] ? float(1 - lr * c.weight_decay) : 1.0f,
+                  float(1 - c.beta1),           float(c.beta2),
+                  float(1 - c.beta2),           float(lr / gScalars->bias1),
+                  float(sqrt(gScalars->bias2)), float(c.eps)};
   int done = 0;
   if (packed && first % 4 == 0) {
     for (int i = threadIdx.x; i < count / 4; i += kThreads) {

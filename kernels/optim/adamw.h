@@ -1,6 +1,6 @@
-// AdamW over flat buffers, in PyTorch's order of operations.                      Loshchilov and Hutter 2019; torch.optim.AdamW
+// AdamW over flat buffers, in PyTorch's order of operations.              Loshchilov and Hutter 2019; torch.optim.AdamW
 //
-//   With the step's scalars (step_scalars.h), for every element of every chunk; nothing is touched if scalars.apply is 0:
+//   With the step's scalars (step_scalars.h), for every element of every chunk; nothing is touched if apply is 0:
 //     g = grad_scale * grad
 //     p = p * (1 - lr * weight_decay)                     (chunks that decay)
 //     m = m + (1 - beta1) * (g - m)
@@ -14,13 +14,13 @@
 namespace mfl {
 
 struct AdamW {
-  View value;        // [n]          f32 | f64, in and out: the masters
-  ConstView grad;    // [n]          the same dtype
-  View exp_avg;      // [n]          the same dtype, in and out: m
-  View exp_avg_sq;   // [n]          the same dtype, in and out: v
-  View compute = {}; // [n]          any float, out: what matrix products read; not given, or the memory of value: none
-  ConstView chunks;  // [chunks, 4]  i64: chunk_table of the trainable segments
-  ConstView scalars; // [sizeof(StepScalars)] u8
+  View value;         // [n]          f32 | f64, in and out: the masters
+  ConstView grad;     // [n]          the same dtype
+  View exp_avg;       // [n]          the same dtype, in and out: m
+  View exp_avg_sq;    // [n]          the same dtype, in and out: v
+  View compute = {};  // [n]          any float, out: what matrix products read; not given, or the memory of value: none
+  ConstView chunks;   // [chunks, 4]  i64: chunk_table of the trainable segments
+  ConstView scalars;  // [sizeof(StepScalars)] u8
   double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.05;
 };
 void adamw(const Stream&, const AdamW&);

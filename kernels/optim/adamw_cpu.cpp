@@ -1,8 +1,7 @@
-#include "kernels/optim/adamw.h"
-
 #include <cmath>
 
 #include "kernels/common/dispatch.h"
+#include "kernels/optim/adamw.h"
 
 namespace mfl::cpu {
 namespace {

@@ -9,7 +9,8 @@ void grad_norm(const Stream& s, const GradNorm& a) {
   MFL_CHECK(a.grad && a.grad.shape.rank() == 1, op, ": grad ", a.grad.shape, ", expected one axis");
   MFL_CHECK(a.chunks && a.chunks.shape.rank() == 2, op, ": chunks ", a.chunks.shape, ", expected [chunks, 4]");
   check(s, op, "grad", a.grad, a.grad.shape, a.grad.dtype);
-  MFL_CHECK(a.grad.dtype == DType::f32 || a.grad.dtype == DType::f64, op, ": grad is ", a.grad.dtype, ", expected f32 or f64");
+  MFL_CHECK(a.grad.dtype == DType::f32 || a.grad.dtype == DType::f64, op, ": grad is ", a.grad.dtype,
+            ", expected f32 or f64");
   check(s, op, "chunks", a.chunks, {a.chunks.shape[0], 4}, DType::i64);
   check(s, op, "partial", a.partial, {a.chunks.shape[0]}, DType::f64);
   check(s, op, "scalars", a.scalars, kStepScalarsShape, DType::u8);

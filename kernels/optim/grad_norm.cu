@@ -12,7 +12,8 @@ namespace {
 constexpr int kThreads = 256, kFinalThreads = 1024;
 
 __global__ void __launch_bounds__(kThreads)
-    grad_squares_kernel(const float* __restrict__ gGrad, const std::int64_t* __restrict__ gChunks, double* __restrict__ gPartial) {
+    grad_squares_kernel(const float* __restrict__ gGrad, const std::int64_t* __restrict__ gChunks,
+                        double* __restrict__ gPartial) {
   const std::int64_t* chunk = gChunks + std::int64_t(blockIdx.x) * 4;
   const float* grad = gGrad + chunk[0];
   const int count = int(chunk[1]);
@@ -39,7 +40,8 @@ __global__ void __launch_bounds__(kFinalThreads)
   double sum = 0;
   for (std::int64_t c = threadIdx.x; c < chunks; c += kFinalThreads) {
     const double part = gPartial[c];
-    if (!isfinite(part)) atomicMin(&sFirstBad, static_cast<unsigned long long>(c));  // of integers: any order gives the same
+    if (!isfinite(part))
+      atomicMin(&sFirstBad, static_cast<unsigned long long>(c));  // of integers: any order gives the same
     sum += part;
   }
   sum = block_sum_f64<kFinalThreads>(sum);
@@ -68,7 +70,8 @@ void grad_norm(const Stream& s, const GradNorm& a) {
     grad_squares_kernel<<<unsigned(chunks), kThreads, 0, native(s)>>>(pointer<float>(a.grad), table, partial);
     check_launch("grad_squares_kernel", s);
   }
-  grad_norm_kernel<<<1, kFinalThreads, 0, native(s)>>>(partial, table, chunks, static_cast<StepScalars*>(a.scalars.data));
+  grad_norm_kernel<<<1, kFinalThreads, 0, native(s)>>>(partial, table, chunks,
+                                                       static_cast<StepScalars*>(a.scalars.data));
   check_launch("grad_norm_kernel", s);
 }
 
@@ -76,8 +79,8 @@ void decide_update(const Stream& s, const DecideUpdate& a) {
   if (a.loss && a.loss.dtype != DType::f32)
     throw_error<DeviceError>("decide_update: a loss of type ", a.loss.dtype, " is not supported on CUDA (f32 is)");
   decide_update_kernel<<<1, 1, 0, native(s)>>>(static_cast<StepScalars*>(a.scalars.data), pointer<float>(a.loss),
-                                               a.loss ? a.loss.numel() : 0, a.factor, a.max_norm, a.allowed_factor, a.beta1,
-                                               a.beta2);
+                                               a.loss ? a.loss.numel() : 0, a.factor, a.max_norm, a.allowed_factor,
+                                               a.beta1, a.beta2);
   check_launch("decide_update_kernel", s);
 }
 

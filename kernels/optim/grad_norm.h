@@ -5,8 +5,8 @@
 
 namespace mfl {
 
-// scalars.norm = sqrt(sum of grad^2 over the chunks), squares summed in the order of the chunks; scalars.bad_segment = the
-// first segment whose sum is not finite (as its squares overflow f32, so does a gradient beyond 1e19), or -1.
+// scalars.norm = sqrt(sum of grad^2 over the chunks), squares summed in the order of the chunks; scalars.bad_segment =
+// the first segment whose sum is not finite (as its squares overflow f32, so does a gradient beyond 1e19), or -1.
 struct GradNorm {
   ConstView grad;    // [n]          f32 | f64: the flat gradient buffer
   ConstView chunks;  // [chunks, 4]  i64: chunk_table of the trainable segments
@@ -23,11 +23,11 @@ void grad_norm(const Stream&, const GradNorm&);
 //   if applied: updates += 1.  bias1 = 1 - beta1^updates, bias2 = 1 - beta2^updates.
 // A step that is not applied does not count as an update, as in PyTorch, where the optimizer is then not called.
 struct DecideUpdate {
-  View scalars;              // [sizeof(StepScalars)] u8; in and out
-  ConstView loss = {};       // [m] f32 | f64; not given: not looked at. Ranks must agree: reduce it first
-  double factor = 1;         // 1 / (ranks * micro-batches) where the buffer holds a sum
-  double max_norm = 0;       // training.grad_clip_norm; <= 0: no clipping
-  double allowed_factor = 0; // training.allowed_gradnorm_factor; <= 0: no rule
+  View scalars;               // [sizeof(StepScalars)] u8; in and out
+  ConstView loss = {};        // [m] f32 | f64; not given: not looked at. Ranks must agree: reduce it first
+  double factor = 1;          // 1 / (ranks * micro-batches) where the buffer holds a sum
+  double max_norm = 0;        // training.grad_clip_norm; <= 0: no clipping
+  double allowed_factor = 0;  // training.allowed_gradnorm_factor; <= 0: no rule
   double beta1 = 0.9, beta2 = 0.95;
 };
 void decide_update(const Stream&, const DecideUpdate&);

@@ -1,9 +1,8 @@
-#include "kernels/optim/grad_norm.h"
-
 #include <cmath>
 
 #include "kernels/common/dispatch.h"
 #include "kernels/optim/decide.h"
+#include "kernels/optim/grad_norm.h"
 
 namespace mfl::cpu {
 
@@ -16,7 +15,8 @@ void grad_norm(const GradNorm& a) {
 #pragma omp parallel for
     for (std::int64_t c = 0; c < chunks; ++c) {
       double sum = 0;
-      for (std::int64_t i = table[4 * c]; i < table[4 * c] + table[4 * c + 1]; ++i) sum += double(grad[i]) * double(grad[i]);
+      for (std::int64_t i = table[4 * c]; i < table[4 * c] + table[4 * c + 1]; ++i)
+        sum += double(grad[i]) * double(grad[i]);
       partial[c] = sum;
     }
   };
@@ -34,7 +34,8 @@ void grad_norm(const GradNorm& a) {
 void decide_update(const DecideUpdate& a) {
   bool finite = true;
   for (std::int64_t i = 0; a.loss && i < a.loss.numel(); ++i)
-    finite = finite && std::isfinite(a.loss.dtype == DType::f64 ? a.loss.as<double>()[i] : double(a.loss.as<float>()[i]));
+    finite =
+        finite && std::isfinite(a.loss.dtype == DType::f64 ? a.loss.as<double>()[i] : double(a.loss.as<float>()[i]));
   decide(*static_cast<StepScalars*>(a.scalars.data), finite, a.factor, a.max_norm, a.allowed_factor, a.beta1, a.beta2);
 }
 

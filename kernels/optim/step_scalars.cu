@@ -1,4 +1,4 @@
-// Single-thread kernels on the step's struct: values travel as launch arguments, so that no host memory must stay alive.
+// Single-thread kernels on the step's struct: values travel as launch arguments, and no host memory must stay alive.
 #include "kernels/common/launch.cuh"
 #include "kernels/optim/step_scalars.h"
 

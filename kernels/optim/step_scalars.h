@@ -1,6 +1,6 @@
 // What one optimizer step decides on the device, so that the host need not wait: one struct in device memory.
 //
-//   set_learning_rate (host value) -> grad_norm -> decide_update -> adamw; then the host may copy the struct back and read it.
+//   set_learning_rate (host value) -> grad_norm -> decide_update -> adamw; then the host may read it back.
 #pragma once
 
 #include <span>
@@ -20,13 +20,13 @@ enum class UpdateOutcome : std::int32_t {
 
 struct StepScalars {
   double learning_rate = 0;
-  double norm = 0;         // L2 norm of factor * gradients, before clipping
-  double grad_scale = 1;   // what adamw multiplies gradients by: factor * clip
-  double bias1 = 0, bias2 = 0;       // 1 - beta^updates
-  std::int64_t updates = 0;          // applied so far, this one included
-  std::int32_t apply = 0;            // 0: adamw leaves everything untouched
+  double norm = 0;              // L2 norm of factor * gradients, before clipping
+  double grad_scale = 1;        // what adamw multiplies gradients by: factor * clip
+  double bias1 = 0, bias2 = 0;  // 1 - beta^updates
+  std::int64_t updates = 0;     // applied so far, this one included
+  std::int32_t apply = 0;       // 0: adamw leaves everything untouched
   UpdateOutcome outcome = UpdateOutcome::applied;
-  std::int64_t bad_segment = -1;     // index of the first segment with a non-finite gradient; -1: none
+  std::int64_t bad_segment = -1;  // index of the first segment with a non-finite gradient; -1: none
 };
 // A StepScalars in a tensor: Tensor scalars = arena.empty(kStepScalarsShape, DType::u8).
 inline const Shape kStepScalarsShape{static_cast<std::int64_t>(sizeof(StepScalars))};
@@ -36,8 +36,8 @@ struct ParamSegment {
   std::int64_t first = 0, count = 0;  // elements
   bool decay = false;                 // takes part in weight decay
 };
-// The segments cut into pieces of at most kChunk elements, one thread block each: rows of [chunks, 4] i64: first element,
-// count, segment index, decay. The host makes it once and copies it to the device.
+// The segments cut into pieces of at most kChunk elements, one thread block each: rows of [chunks, 4] i64: first
+// element, count, segment index, decay. The host makes it once and copies it to the device.
 inline constexpr std::int64_t kChunk = 32768;
 std::vector<std::int64_t> chunk_table(std::span<const ParamSegment>);  // 4 entries a chunk
 

@@ -34,17 +34,26 @@ View scratch(Run& r, Size z) { return r.scratch({align_scratch(z.batch * z.views
 OpCase pixel_align_case(Size z, bool masked) {
   OpCase c = base(masked ? "masked" : "plain", z);
   if (masked)
-    c.inputs.push_back({"target", {z.batch, z.views, z.h, z.w, 4}, Role::fixed, false, [](Rng& r) { return r.uniform(0, 1); },
+    c.inputs.push_back({"target",
+                        {z.batch, z.views, z.h, z.w, 4},
+                        Role::fixed,
+                        false,
+                        [](Rng& r) { return r.uniform(0, 1); },
                         DType::f32});
   c.terms = 65536;  // dxyz = r / |r|, where r is a difference of lengths near 3 that may be as short as 0.01
   auto target = [masked](Run& r) { return masked ? ConstView(r["target"]) : ConstView{}; };
   c.forward = [=](Run& r) {
-    pixel_align_fwd(r.stream, {.xyz = r["xyz"], .grid = grid(r, z), .target = target(r), .loss = r["loss"],
-                               .scratch = scratch(r, z)});
+    pixel_align_fwd(
+        r.stream,
+        {.xyz = r["xyz"], .grid = grid(r, z), .target = target(r), .loss = r["loss"], .scratch = scratch(r, z)});
   };
   c.backward = [=](Run& r) {
-    pixel_align_bwd(r.stream, {.xyz = r["xyz"], .grid = grid(r, z), .target = target(r),
-                               .weight = host_value(r.stream, r["dloss"]), .dxyz = r["dxyz"], .dxyz_mode = r.mode});
+    pixel_align_bwd(r.stream, {.xyz = r["xyz"],
+                               .grid = grid(r, z),
+                               .target = target(r),
+                               .weight = host_value(r.stream, r["dloss"]),
+                               .dxyz = r["dxyz"],
+                               .dxyz_mode = r.mode});
   };
   return c;
 }
@@ -53,12 +62,17 @@ OpCase points_dist_case(Size z) {
   OpCase c = base("points", z);
   c.outputs.push_back({"stats", {z.batch, z.views, 2}, Role::accum, false});
   c.forward = [=](Run& r) {
-    points_dist_fwd(r.stream, {.xyz = r["xyz"], .grid = grid(r, z), .loss = r["loss"], .stats = r["stats"],
-                               .scratch = scratch(r, z)});
+    points_dist_fwd(
+        r.stream,
+        {.xyz = r["xyz"], .grid = grid(r, z), .loss = r["loss"], .stats = r["stats"], .scratch = scratch(r, z)});
   };
   c.backward = [=](Run& r) {
-    points_dist_bwd(r.stream, {.xyz = r["xyz"], .grid = grid(r, z), .stats = r["stats"],
-                               .weight = host_value(r.stream, r["dloss"]), .dxyz = r["dxyz"], .dxyz_mode = r.mode});
+    points_dist_bwd(r.stream, {.xyz = r["xyz"],
+                               .grid = grid(r, z),
+                               .stats = r["stats"],
+                               .weight = host_value(r.stream, r["dloss"]),
+                               .dxyz = r["dxyz"],
+                               .dxyz_mode = r.mode});
   };
   // The goal is a value without gradient: a finite difference of the loss does not measure this. PointsDist below does.
   c.gradient_tolerance = 1e9;
@@ -94,14 +108,21 @@ TEST(PointsDist, GradientHoldsTheGoalFixed) {
   double loss = 0;
   const PixelGrid grid{.c2w = cam.c2w_view(), .fxfycxcy = cam.k_view(), .height = 4, .width = 4, .patch = 2};
   auto view = [](std::vector<double>& v, Shape shape) { return make_view(v.data(), shape, DType::f64); };
-  points_dist_fwd(s, {.xyz = view(xyz, {1, 16, 3}), .grid = grid, .loss = make_view(&loss, {1}, DType::f64),
+  points_dist_fwd(s, {.xyz = view(xyz, {1, 16, 3}),
+                      .grid = grid,
+                      .loss = make_view(&loss, {1}, DType::f64),
                       .stats = view(stats, {1, 1, 2})});
-  points_dist_bwd(s, {.xyz = view(xyz, {1, 16, 3}), .grid = grid, .stats = view(stats, {1, 1, 2}), .weight = 3,
-                      .dxyz = view(dxyz, {1, 16, 3}), .dxyz_mode = GradMode::overwrite});
+  points_dist_bwd(s, {.xyz = view(xyz, {1, 16, 3}),
+                      .grid = grid,
+                      .stats = view(stats, {1, 1, 2}),
+                      .weight = 3,
+                      .dxyz = view(dxyz, {1, 16, 3}),
+                      .dxyz_mode = GradMode::overwrite});
   const double o[3] = {cam.c2w[3], cam.c2w[7], cam.c2w[11]};
   const double radius = std::sqrt(o[0] * o[0] + o[1] * o[1] + o[2] * o[2]);
   auto distance = [&](const std::vector<double>& p, int i) {
-    return std::sqrt(std::pow(p[3 * i] - o[0], 2) + std::pow(p[3 * i + 1] - o[1], 2) + std::pow(p[3 * i + 2] - o[2], 2));
+    return std::sqrt(std::pow(p[3 * i] - o[0], 2) + std::pow(p[3 * i + 1] - o[1], 2) +
+                     std::pow(p[3 * i + 2] - o[2], 2));
   };
   double mean = 0, variance = 0;
   for (int i = 0; i < 16; ++i) mean += distance(xyz, i) / 16;

@@ -10,8 +10,8 @@
 namespace mfl::test {
 namespace {
 
-OpCase decode_case(std::string name, std::int64_t batch, std::int64_t n_free, std::int64_t views, std::int64_t h, std::int64_t w,
-                   DecodeConfig config) {
+OpCase decode_case(std::string name, std::int64_t batch, std::int64_t n_free, std::int64_t views, std::int64_t h,
+                   std::int64_t w, DecodeConfig config) {
   OpCase c;
   c.name = std::move(name);
   const std::int64_t p = config.patch, cg = config.channels(), k = config.coefficients(), n = n_free + views * h * w;
@@ -30,16 +30,34 @@ OpCase decode_case(std::string name, std::int64_t batch, std::int64_t n_free, st
                {"rotation", {batch, n, 4}, Role::accum},
                {"opacity", {batch, n, 1}, Role::accum}};
   c.forward = [=](Run& r) {
-    decode_fwd(r.stream, {.free = n_free > 0 ? ConstView(r["free"]) : ConstView{}, .pixel = r["pixel"], .c2w = r["c2w"],
-                          .fxfycxcy = r["fxfycxcy"], .height = int(h), .width = int(w), .config = config, .xyz = r["xyz"],
-                          .features = r["features"], .scaling = r["scaling"], .rotation = r["rotation"],
+    decode_fwd(r.stream, {.free = n_free > 0 ? ConstView(r["free"]) : ConstView{},
+                          .pixel = r["pixel"],
+                          .c2w = r["c2w"],
+                          .fxfycxcy = r["fxfycxcy"],
+                          .height = int(h),
+                          .width = int(w),
+                          .config = config,
+                          .xyz = r["xyz"],
+                          .features = r["features"],
+                          .scaling = r["scaling"],
+                          .rotation = r["rotation"],
                           .opacity = r["opacity"]});
   };
   c.backward = [=](Run& r) {
-    decode_bwd(r.stream, {.free = n_free > 0 ? ConstView(r["free"]) : ConstView{}, .pixel = r["pixel"], .c2w = r["c2w"],
-                          .fxfycxcy = r["fxfycxcy"], .height = int(h), .width = int(w), .config = config, .dxyz = r["dxyz"],
-                          .dfeatures = r["dfeatures"], .dscaling = r["dscaling"], .drotation = r["drotation"],
-                          .dopacity = r["dopacity"], .dfree = n_free > 0 ? r["dfree"] : View{}, .dpixel = r["dpixel"],
+    decode_bwd(r.stream, {.free = n_free > 0 ? ConstView(r["free"]) : ConstView{},
+                          .pixel = r["pixel"],
+                          .c2w = r["c2w"],
+                          .fxfycxcy = r["fxfycxcy"],
+                          .height = int(h),
+                          .width = int(w),
+                          .config = config,
+                          .dxyz = r["dxyz"],
+                          .dfeatures = r["dfeatures"],
+                          .dscaling = r["dscaling"],
+                          .drotation = r["drotation"],
+                          .dopacity = r["dopacity"],
+                          .dfree = n_free > 0 ? r["dfree"] : View{},
+                          .dpixel = r["dpixel"],
                           .mode = r.mode});
   };
   const double elements = double(batch * n * cg);
@@ -82,13 +100,20 @@ struct Decoded {
 Decoded decode(const std::vector<double>& pixel, const PosedCameras& cam, int h, int w, DecodeConfig config) {
   const Stream s = Stream::create(kCpu, "test");
   const std::int64_t v = cam.views, n = v * h * w, p = config.patch;
-  Decoded out{std::vector<double>(n * 3), std::vector<double>(n * 3), std::vector<double>(n * 3), std::vector<double>(n * 4),
-              std::vector<double>(n)};
+  Decoded out{std::vector<double>(n * 3), std::vector<double>(n * 3), std::vector<double>(n * 3),
+              std::vector<double>(n * 4), std::vector<double>(n)};
   auto view = [](std::vector<double>& x, Shape shape) { return make_view(x.data(), shape, DType::f64); };
-  decode_fwd(s, {.pixel = make_view(static_cast<const void*>(pixel.data()), {1, v * (h / p) * (w / p), p * p * 14}, DType::f64),
-                 .c2w = cam.c2w_view(), .fxfycxcy = cam.k_view(), .height = h, .width = w, .config = config,
-                 .xyz = view(out.xyz, {1, n, 3}), .features = view(out.features, {1, n, 1, 3}),
-                 .scaling = view(out.scaling, {1, n, 3}), .rotation = view(out.rotation, {1, n, 4}),
+  decode_fwd(s, {.pixel = make_view(static_cast<const void*>(pixel.data()), {1, v * (h / p) * (w / p), p * p * 14},
+                                    DType::f64),
+                 .c2w = cam.c2w_view(),
+                 .fxfycxcy = cam.k_view(),
+                 .height = h,
+                 .width = w,
+                 .config = config,
+                 .xyz = view(out.xyz, {1, n, 3}),
+                 .features = view(out.features, {1, n, 1, 3}),
+                 .scaling = view(out.scaling, {1, n, 3}),
+                 .rotation = view(out.rotation, {1, n, 4}),
                  .opacity = view(out.opacity, {1, n, 1})});
   return out;
 }

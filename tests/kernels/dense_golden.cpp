@@ -74,18 +74,37 @@ TEST_F(DenseGolden, Decode) {
   Tensor xyz = like("decode.xyz"), features = like("decode.features"), scaling = like("decode.scaling"),
          rotation = like("decode.rotation"), opacity = like("decode.opacity"), dfree = like("decode.free"),
          dpixel = like("decode.pixel");
-  decode_fwd(s_, {.free = in("decode.free"), .pixel = in("decode.pixel"), .c2w = in("c2w"), .fxfycxcy = in("fxfycxcy"),
-                  .height = 4, .width = 4, .config = config, .xyz = xyz, .features = features, .scaling = scaling,
-                  .rotation = rotation, .opacity = opacity});
+  decode_fwd(s_, {.free = in("decode.free"),
+                  .pixel = in("decode.pixel"),
+                  .c2w = in("c2w"),
+                  .fxfycxcy = in("fxfycxcy"),
+                  .height = 4,
+                  .width = 4,
+                  .config = config,
+                  .xyz = xyz,
+                  .features = features,
+                  .scaling = scaling,
+                  .rotation = rotation,
+                  .opacity = opacity});
   expect("decode.xyz", xyz);
   expect("decode.features", features);
   expect("decode.scaling", scaling);
   expect("decode.rotation", rotation);
   expect("decode.opacity", opacity);
-  decode_bwd(s_, {.free = in("decode.free"), .pixel = in("decode.pixel"), .c2w = in("c2w"), .fxfycxcy = in("fxfycxcy"),
-                  .height = 4, .width = 4, .config = config, .dxyz = in("decode.dxyz"), .dfeatures = in("decode.dfeatures"),
-                  .dscaling = in("decode.dscaling"), .drotation = in("decode.drotation"), .dopacity = in("decode.dopacity"),
-                  .dfree = dfree, .dpixel = dpixel});
+  decode_bwd(s_, {.free = in("decode.free"),
+                  .pixel = in("decode.pixel"),
+                  .c2w = in("c2w"),
+                  .fxfycxcy = in("fxfycxcy"),
+                  .height = 4,
+                  .width = 4,
+                  .config = config,
+                  .dxyz = in("decode.dxyz"),
+                  .dfeatures = in("decode.dfeatures"),
+                  .dscaling = in("decode.dscaling"),
+                  .drotation = in("decode.drotation"),
+                  .dopacity = in("decode.dopacity"),
+                  .dfree = dfree,
+                  .dpixel = dpixel});
   expect("decode.dfree", dfree);
   expect("decode.dpixel", dpixel);
 }
@@ -93,7 +112,8 @@ TEST_F(DenseGolden, Decode) {
 TEST_F(DenseGolden, RayAlignmentLosses) {
   const PixelGrid grid{.c2w = in("c2w"), .fxfycxcy = in("fxfycxcy"), .height = 4, .width = 4, .patch = 2};
   const ConstView xyz = in("align.xyz");
-  Tensor loss = Tensor::on_heap({1}, DType::f64), stats = Tensor::on_heap({1, 2, 2}, DType::f64), dxyz = like("align.xyz");
+  Tensor loss = Tensor::on_heap({1}, DType::f64), stats = Tensor::on_heap({1, 2, 2}, DType::f64),
+         dxyz = like("align.xyz");
   pixel_align_fwd(s_, {.xyz = xyz, .grid = grid, .loss = loss});
   pixel_align_bwd(s_, {.xyz = xyz, .grid = grid, .dxyz = dxyz, .dxyz_mode = GradMode::overwrite});
   expect("align.pixel_align", loss);

@@ -53,11 +53,18 @@ OpCase adamw_case(std::string name, Layout l, double max_norm, bool bench_only =
     init_scalars(r.stream, {.scalars = scalars, .updates = 5});
     for (int step = 0; step < 3; ++step) {
       set_learning_rate(r.stream, {.scalars = scalars, .learning_rate = 1e-2 * (step + 1)});
-      grad_norm(r.stream, {.grad = r["grad"], .chunks = chunks, .partial = r.scratch({chunks.shape[0]}, DType::f64),
+      grad_norm(r.stream, {.grad = r["grad"],
+                           .chunks = chunks,
+                           .partial = r.scratch({chunks.shape[0]}, DType::f64),
                            .scalars = scalars});
       decide_update(r.stream, {.scalars = scalars, .factor = 0.5, .max_norm = max_norm});
-      adamw(r.stream, {.value = r["value_out"], .grad = r["grad"], .exp_avg = r["m_out"], .exp_avg_sq = r["v_out"],
-                       .compute = r.work == r.accum ? View{} : r["compute"], .chunks = chunks, .scalars = scalars});
+      adamw(r.stream, {.value = r["value_out"],
+                       .grad = r["grad"],
+                       .exp_avg = r["m_out"],
+                       .exp_avg_sq = r["v_out"],
+                       .compute = r.work == r.accum ? View{} : r["compute"],
+                       .chunks = chunks,
+                       .scalars = scalars});
     }
     if (r.work == r.accum) copy(r.stream, r["value_out"], r["compute"]);
   };

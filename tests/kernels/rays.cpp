@@ -24,10 +24,18 @@ OpCase tokenize_case(std::int64_t batch, std::int64_t views, std::int64_t h, std
                {"origin", {batch, views, h * w, 3}, Role::accum, false},
                {"direction", {batch, views, h * w, 3}, Role::accum, false}};
   c.forward = [=](Run& r) {
-    tokenize(r.stream, {.image = r["image"], .c2w = r["c2w"], .fxfycxcy = r["fxfycxcy"], .kind = kind, .patch = patch,
+    tokenize(r.stream, {.image = r["image"],
+                        .c2w = r["c2w"],
+                        .fxfycxcy = r["fxfycxcy"],
+                        .kind = kind,
+                        .patch = patch,
                         .tokens = r["tokens"]});
-    camera_rays(r.stream, {.c2w = r["c2w"], .fxfycxcy = r["fxfycxcy"], .height = int(h), .width = int(w),
-                           .patch = kind == PosedImage::custom ? patch : 0, .origin = r["origin"],
+    camera_rays(r.stream, {.c2w = r["c2w"],
+                           .fxfycxcy = r["fxfycxcy"],
+                           .height = int(h),
+                           .width = int(w),
+                           .patch = kind == PosedImage::custom ? patch : 0,
+                           .origin = r["origin"],
                            .direction = r["direction"]});
   };
   c.bytes_fwd = double(batch * views * h * w) * (4.0 * double(ci) + 2.0 * double(channels_of(kind)));
@@ -36,11 +44,10 @@ OpCase tokenize_case(std::int64_t batch, std::int64_t views, std::int64_t h, std
 }
 
 std::vector<OpCase> tokenize_cases() {
-  std::vector<OpCase> cases = {tokenize_case(1, 1, 1, 1, 3, 1, PosedImage::custom),
-                               tokenize_case(2, 3, 6, 4, 4, 2, PosedImage::custom),
-                               tokenize_case(1, 2, 16, 24, 3, 8, PosedImage::custom),
-                               tokenize_case(1, 2, 9, 15, 3, 3, PosedImage::augmented),
-                               tokenize_case(2, 1, 16, 8, 5, 4, PosedImage::standard)};
+  std::vector<OpCase> cases = {
+      tokenize_case(1, 1, 1, 1, 3, 1, PosedImage::custom), tokenize_case(2, 3, 6, 4, 4, 2, PosedImage::custom),
+      tokenize_case(1, 2, 16, 24, 3, 8, PosedImage::custom), tokenize_case(1, 2, 9, 15, 3, 3, PosedImage::augmented),
+      tokenize_case(2, 1, 16, 8, 5, 4, PosedImage::standard)};
   cases.push_back(tokenize_case(1, 6, 512, 512, 3, 8, PosedImage::custom));
   cases.back().bench_only = true;
   return cases;
@@ -53,12 +60,16 @@ OpCase patchify_case(std::int64_t n, std::int64_t h, std::int64_t w, std::int64_
   c.inputs = {{"x", back ? patches : image, Role::accum}};
   c.outputs = {{"y", back ? image : patches}};
   c.forward = [=](Run& r) {
-    if (back) unpatchify(r.stream, {.patches = r["x"], .patch = p, .image = r["y"]});
-    else patchify(r.stream, {.image = r["x"], .patch = p, .patches = r["y"]});
+    if (back)
+      unpatchify(r.stream, {.patches = r["x"], .patch = p, .image = r["y"]});
+    else
+      patchify(r.stream, {.image = r["x"], .patch = p, .patches = r["y"]});
   };
   c.backward = [=](Run& r) {
-    if (back) patchify(r.stream, {.image = r["dy"], .patch = p, .patches = r["dx"], .mode = r.mode});
-    else unpatchify(r.stream, {.patches = r["dy"], .patch = p, .image = r["dx"], .mode = r.mode});
+    if (back)
+      patchify(r.stream, {.image = r["dy"], .patch = p, .patches = r["dx"], .mode = r.mode});
+    else
+      unpatchify(r.stream, {.patches = r["dy"], .patch = p, .image = r["dx"], .mode = r.mode});
   };
   return c;
 }
@@ -105,10 +116,16 @@ TEST(Tokenize, ReadsTheFirstViewsOfALargerBatch) {
   Rng rng(3, Draw::test);
   for (double& e : image) e = rng.uniform(0, 1);
   const ConstView im = make_view(static_cast<const void*>(image.data()), {2, 3, 4, 4, 3}, DType::f64);
-  tokenize(s, {.image = im, .c2w = cam.c2w_view(), .fxfycxcy = cam.k_view(), .patch = 2,
+  tokenize(s, {.image = im,
+               .c2w = cam.c2w_view(),
+               .fxfycxcy = cam.k_view(),
+               .patch = 2,
                .tokens = make_view(all.data(), {2, 12, 36}, DType::f64)});
-  tokenize(s, {.image = slice(im, 1, 0, 2), .c2w = slice(cam.c2w_view(), 1, 0, 2), .fxfycxcy = slice(cam.k_view(), 1, 0, 2),
-               .patch = 2, .tokens = make_view(part.data(), {2, 8, 36}, DType::f64)});
+  tokenize(s, {.image = slice(im, 1, 0, 2),
+               .c2w = slice(cam.c2w_view(), 1, 0, 2),
+               .fxfycxcy = slice(cam.k_view(), 1, 0, 2),
+               .patch = 2,
+               .tokens = make_view(part.data(), {2, 8, 36}, DType::f64)});
   for (int b = 0; b < 2; ++b)
     for (int i = 0; i < 8 * 36; ++i) ASSERT_EQ(part[b * 8 * 36 + i], all[b * 12 * 36 + i]);
 }
@@ -117,7 +134,8 @@ TEST(Patchify, ListsChannelsFastestThenColumnsThenRows) {
   const Stream s = Stream::create(kCpu, "test");
   std::vector<float> image(4 * 4 * 2), patches(image.size());
   for (std::size_t i = 0; i < image.size(); ++i) image[i] = float(i);
-  patchify(s, {.image = make_view(static_cast<const void*>(image.data()), {1, 4, 4, 2}, DType::f32), .patch = 2,
+  patchify(s, {.image = make_view(static_cast<const void*>(image.data()), {1, 4, 4, 2}, DType::f32),
+               .patch = 2,
                .patches = make_view(patches.data(), {1, 4, 8}, DType::f32)});
   const float second_patch[8] = {4, 5, 6, 7, 12, 13, 14, 15};
   for (int i = 0; i < 8; ++i) EXPECT_EQ(patches[8 + i], second_patch[i]);

@@ -15,8 +15,8 @@ namespace mfl::test {
 // Row-major camera-to-world, from four draws.
 inline std::array<double, 16> look_at(Rng& r) {
   const double azimuth = r.uniform(0, 6.28), elevation = r.uniform(-1, 1), radius = 2.7;
-  const double o[3] = {radius * std::cos(elevation) * std::cos(azimuth), radius * std::cos(elevation) * std::sin(azimuth),
-                       radius * std::sin(elevation)};
+  const double o[3] = {radius * std::cos(elevation) * std::cos(azimuth),
+                       radius * std::cos(elevation) * std::sin(azimuth), radius * std::sin(elevation)};
   double z[3], length = 0;
   const double aim[3] = {r.uniform(-0.3, 0.3), r.uniform(-0.3, 0.3), 0.1};
   for (int i = 0; i < 3; ++i) z[i] = aim[i] - o[i], length += z[i] * z[i];
@@ -57,7 +57,9 @@ struct PosedCameras {
   ConstView c2w_view() const {
     return make_view(static_cast<const void*>(c2w.data()), {batch, views, 4, 4}, DType::f64);
   }
-  ConstView k_view() const { return make_view(static_cast<const void*>(fxfycxcy.data()), {batch, views, 4}, DType::f64); }
+  ConstView k_view() const {
+    return make_view(static_cast<const void*>(fxfycxcy.data()), {batch, views, 4}, DType::f64);
+  }
 };
 inline PosedCameras make_camera(std::int64_t batch, std::int64_t views, double height, double width) {
   PosedCameras cam{batch, views, {}, {}};

@@ -149,28 +149,37 @@ void Value::clear() {
 }
 
 namespace {
-// A damaged file can nest shared containers so that the number of paths explodes; real checkpoints stay far below.
-constexpr std::size_t kMaxVisits = 4'000'000;
+// A damaged file can nest shared containers so that the number of paths through them explodes. Real checkpoints have
+// some thousand tensors and containers, and few other values.
+struct Budget {
+  std::size_t nodes = 100'000, values = 4'000'000;
+};
 
-void collect(const Value& v, const std::string& name, std::vector<NamedStored>& into, std::size_t& visits) {
-  if (++visits > kMaxVisits) throw_error<DataError>("more than ", kMaxVisits, " nested values.");
-  auto below = [&](const std::string& leaf) { return name.empty() ? leaf : name + "." + leaf; };
+void collect(const Value& v, const std::string& name, std::vector<NamedStored>& into, Budget& left) {
+  const std::size_t values = v.is_tensor() ? 0 : v.is_dict() ? v.entries().size() : v.items().size();
+  if (left.nodes == 0 || left.values < values)
+    throw_error<DataError>("the paths through its nested values are too many.");
+  --left.nodes, left.values -= values;
   if (v.is_tensor()) {
     into.push_back({name, v.tensor()});
-  } else if (v.is_dict()) {
-    for (const auto& [key, item] : v.entries())
-      collect(item, below(key.kind() == Value::Kind::string ? key.string() : std::to_string(key.integer())), into,
-              visits);
-  } else if (v.is_sequence()) {
-    for (std::size_t i = 0; i < v.items().size(); ++i) collect(v.items()[i], below(std::to_string(i)), into, visits);
+    return;
   }
+  auto descend = [&](const Value& item, auto&& leaf) {
+    if (item.is_tensor() || item.is_dict() || item.is_sequence())
+      collect(item, name.empty() ? leaf() : name + "." + leaf(), into, left);
+  };
+  if (v.is_dict())
+    for (const auto& [key, item] : v.entries())
+      descend(item, [&k = key] { return k.kind() == Value::Kind::string ? k.string() : std::to_string(k.integer()); });
+  else
+    for (std::size_t i = 0; i < v.items().size(); ++i) descend(v.items()[i], [i] { return std::to_string(i); });
 }
 }  // namespace
 
 std::vector<NamedStored> tensors_of(const Value& root) {
   std::vector<NamedStored> all;
-  std::size_t visits = 0;
-  collect(root, "", all, visits);
+  Budget left;
+  if (root.is_tensor() || root.is_dict() || root.is_sequence()) collect(root, "", all, left);
   return all;
 }
 

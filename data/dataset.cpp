@@ -197,15 +197,20 @@ void Dataset::render(const SamplePlan& plan, int k, const RawView& raw, float* o
   const bool alpha = im.channels == 4;
   if (alpha) composite_over(im, plan.background8.data());
 
+  static const std::array<float, 256> kUnit = [] {
+    std::array<float, 256> t;
+    for (int v = 0; v < 256; ++v) t[v] = static_cast<float>(v) / 255.0f;
+    return t;
+  }();
   const std::size_t pixels = static_cast<std::size_t>(o.image_size) * o.image_size;
   const int C = channels_, from = im.channels;
   for (std::size_t i = 0; i < pixels; ++i) {
     const std::uint8_t* p = &im.pixels[i * from];
     float* q = out + i * C;
-    for (int c = 0; c < 3; ++c) q[c] = static_cast<float>(p[c]) / 255.0f;
+    for (int c = 0; c < 3; ++c) q[c] = kUnit[p[c]];
     if (C == 3) continue;
     if (alpha && !o.remove_alpha)
-      q[3] = static_cast<float>(p[3]) / 255.0f;
+      q[3] = kUnit[p[3]];
     else
       q[3] = o.auto_mask && p[0] > o.mask_threshold && p[1] > o.mask_threshold && p[2] > o.mask_threshold ? 0.0f : 1.0f;
   }

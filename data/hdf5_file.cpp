@@ -610,13 +610,14 @@ Image ViewReader::decode(std::int64_t sample, int view, const RawView& raw) cons
       std::size_t size = image.pixels.size();
       for (std::size_t j = 0; j < i; ++j)
         if (r.filters[j] == H5Z_FILTER_FLETCHER32 && applied(j)) size += 4;
-      std::vector<std::uint8_t> out(size);
+      if (size != image.pixels.size()) between.resize(size);
+      const std::span<std::uint8_t> out = between.empty() ? std::span(image.pixels) : std::span(between);
       if (!inflate_zlib(bytes, out)) damaged("the image's compressed bytes are wrong");
-      between = std::move(out), bytes = between, inflated = true;
+      bytes = out, inflated = true;
     }
   }
   if (bytes.size() != image.pixels.size()) damaged("the image has the wrong number of bytes");
-  std::copy(bytes.begin(), bytes.end(), image.pixels.begin());
+  if (bytes.data() != image.pixels.data()) std::copy(bytes.begin(), bytes.end(), image.pixels.begin());
   return image;
 }
 

@@ -24,14 +24,18 @@ say "rendering scenes"
 rm -rf "$out"
 mkdir -p "$out"
 "$bin/mfl_data" scenes --output "$out/train.h5" --samples 64 --views 10 --image_size 64 --seed 1
-"$bin/mfl_data" scenes --output "$out/val.h5" --samples 4 --views 10 --image_size 64 --seed 2
+"$bin/mfl_data" scenes --output "$out/val.h5" --samples 8 --views 10 --image_size 64 --seed 2
 
 say "training on $device"
-"$bin/mfl_train" configs/tiny.yaml --device "$device" --output "$out/run"
+"$bin/mfl_train" configs/tiny.yaml --device "$device" --output "$out/run" \
+  --set training.dataset.dataset_path="$out/train.h5" \
+  --set validation.dataset_path="$out/val.h5" --set validation.output_dir="$out/validation"
 
 say "done in $((SECONDS - started)) s"
-# The validations' held-out PSNR, from the run's own log.
-sed -nE 's/.*"event": *"validation".*"psnr": *([0-9.]+).*/\1/p' "$out/run/log.jsonl" |
-  awk 'NR == 1 {first = $1} {last = $1} END {if (NR) printf "held-out PSNR: %.2f dB at first, %.2f dB at last: %+.2f dB\n", first, last, last - first}'
-find "$out/run" -name '*.ply' | sort | tail -n 1 | sed 's/^/Gaussians:  /'
-find "$out/run" -name '*turntable*' | sort | tail -n 1 | sed 's/^/turntable:  /'
+# Of views that the model was not given, from the run's own log.
+sed -nE 's/.*"event": *"validation".*"psnr_held_out": *([0-9.]+).*/\1/p' "$out/run/log.jsonl" |
+  awk 'NR == 1 { first = $1 } { last = $1 } END { if (NR) printf "held-out PSNR  %.2f dB at the first validation, %.2f dB at the last (%+.2f dB)\n", first, last, last - first }'
+newest() { find "$out" -name "$1" -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-; }
+echo "Gaussians      $(newest '*.ply')"
+echo "turntable      $(newest 'turntable.png')"
+echo "training log   $out/run/log.jsonl"

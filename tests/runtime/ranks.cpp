@@ -1,9 +1,10 @@
 // Run by a launcher: every rank checks every collective against serial loops.
 //
-//   mpirun -np 4 test_mpi                       host memory
-//   mpirun -np 2 test_mpi --device cuda         NCCL
-//   mpirun -np 4 test_mpi --fail 2              rank 2 fails: all must end, with its message and exit code 3
-//   mpirun -np 4 test_mpi --stall 2 --limit 1   rank 2 stalls: a watchdog ends the run
+//   mpirun -np 4 test_ranks                       host memory
+//   mpirun -np 2 test_ranks --device cuda         NCCL
+//   MFL_RENDEZVOUS=/tmp/empty MFL_WORLD_SIZE=2 MFL_RANK=0 test_ranks & ... MFL_RANK=1 test_ranks          without MPI
+//   mpirun -np 4 test_ranks --fail 2              rank 2 fails: all must end, with its message and exit code 3
+//   mpirun -np 4 test_ranks --stall 2 --limit 1   rank 2 stalls: a watchdog ends the run
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>

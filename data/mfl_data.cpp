@@ -129,7 +129,7 @@ int run(int argc, char** argv) {
   bool cameras = false;
   CLI::App* pack_command = app.add_subcommand("pack", "sample folders into one HDF5 file");
   pack_command->add_option("LIST_OR_DIR", input, "list file (one sample folder a line), a sample folder, or a folder of them")->required();
-  pack_command->add_option("-o,--output", output, "the file to write")->required();
+  pack_command->add_option("-o,--output", output, "the file to write; default: LIST_OR_DIR with the extension .h5");
   pack_command->add_option("--image_size", options.image_size, "resize to this square; default: keep the size");
   pack_command->add_option("--split", split, "mark all samples: train, val or test");
   pack_command->add_flag("--skip-broken", options.skip_broken, "leave broken samples out and name them, instead of stopping");
@@ -162,6 +162,7 @@ int run(int argc, char** argv) {
   if (pack_command->parsed()) {
     if (options.image_size < 0) throw_error<ConfigError>("--image_size must be positive, got ", options.image_size);
     options.split = parse_split(split);
+    if (output.empty()) output = fs::path(input.substr(0, input.find_last_not_of('/') + 1)).replace_extension(".h5").string();
     options.progress = progress("pack");
     const PackResult result = pack(find_samples(input), output, options);
     std::printf("%s: %lld samples packed", output.c_str(), static_cast<long long>(result.packed));

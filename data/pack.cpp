@@ -229,10 +229,14 @@ void unpack(const std::string& file, const std::string& folder, const std::strin
 }
 
 std::string ensure_packed(const std::string& dataset_path, const std::string& cache_dir, int image_size) {
-  const std::string file = dataset_path.substr(0, dataset_path.find('#'));
-  std::error_code error;
+  std::string file = dataset_path;
+  bool names_split = false;
+  for (const std::string suffix : {"#train", "#val", "#test"})
+    if (file.ends_with(suffix)) file.resize(file.size() - suffix.size()), names_split = true;
   const std::string extension = fs::path(file).extension().string();
   if (extension == ".h5" || extension == ".hdf5") return dataset_path;
+  if (names_split) throw_error<ConfigError>(dataset_path, ": only a packed file has splits; ", file, " is a list or a folder");
+  std::error_code error;
   const std::vector<SampleFolder> samples = find_samples(file);
 
   Sha256 hash;

@@ -305,6 +305,7 @@ TEST_F(Folders, AListIsPackedOnceUntilItsDataChanges) {
   write_png(folder / "scene_000002/images/cam_001.png", formula_image(24, 24, 4));
   EXPECT_NE(ensure_packed(list, cache, 12), first);
   EXPECT_EQ(ensure_packed("x/y.h5#val", cache, 12), "x/y.h5#val");
+  EXPECT_THROW(ensure_packed(list + "#val", cache, 12), ConfigError);
 }
 
 // FaceLift's own sample: 32 views of 16-bit RGBA.

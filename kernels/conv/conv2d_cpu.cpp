@@ -10,7 +10,8 @@ namespace {
 
 // Both directions are one sum: out[n, h, w, c] = start[c] + sum_{kh, kw, k} in[n, at(h, kh), at(w, kw), k] m[kh, kw, k, c],
 // where `at` gives the index that a tap reads, or -1. The products add up in f64, in this order. kChannels channels of
-// kPixels neighbours are summed together, so that the inner loop is contiguous and keeps its sums in registers.
+// kPixels neighbours are summed together, so that the inner loop is contiguous and keeps its sums in registers; m holds
+// the weights of such a block of channels together: [channels / kChannels, kh, kw, k, kChannels].
 constexpr int kPixels = 4, kChannels = 8;
 
 struct Extent {
@@ -20,7 +21,6 @@ struct Extent {
 template <class T, class At, class Write>
 void sum_taps(const T* in, Extent from, Extent to, std::int64_t kernel_h, std::int64_t kernel_w,
               const std::vector<double>& m, At at_h, At at_w, Write write) {
-  const std::int64_t padded = (to.channels + kChannels - 1) / kChannels * kChannels;
 #pragma omp parallel for collapse(2) schedule(dynamic)
   for (std::int64_t n = 0; n < to.images; ++n)
     for (std::int64_t h = 0; h < to.height; ++h) {
@@ -33,8 +33,8 @@ void sum_taps(const T* in, Extent from, Extent to, std::int64_t kernel_h, std::i
         const T* source = in + (n * from.height + row) * from.width * from.channels;
         rows[std::size_t(kh)].assign(source, source + from.width * from.channels);
       }
-      for (std::int64_t w = 0; w < to.width; w += kPixels)
-        for (std::int64_t c = 0; c < padded; c += kChannels) {
+      for (std::int64_t c = 0; c < to.channels; c += kChannels)
+        for (std::int64_t w = 0; w < to.width; w += kPixels) {
           double sum[kPixels][kChannels] = {};
           for (std::int64_t kh = 0; kh < kernel_h; ++kh) {
             if (rows[std::size_t(kh)].empty()) continue;
@@ -44,8 +44,8 @@ void sum_taps(const T* in, Extent from, Extent to, std::int64_t kernel_h, std::i
                 const std::int64_t column = w + p < to.width ? at_w(w + p, kw) : -1;
                 pixel[p] = column < 0 ? zero.data() : rows[std::size_t(kh)].data() + column * from.channels;
               }
-              const double* tap = m.data() + (kh * kernel_w + kw) * from.channels * padded + c;
-              for (std::int64_t k = 0; k < from.channels; ++k, tap += padded)
+              const double* tap = m.data() + (c * kernel_h * kernel_w + (kh * kernel_w + kw) * kChannels) * from.channels;
+              for (std::int64_t k = 0; k < from.channels; ++k, tap += kChannels)
                 for (int p = 0; p < kPixels; ++p) {
                   const double v = pixel[p][k];
                   for (int j = 0; j < kChannels; ++j) sum[p][j] += v * tap[j];
@@ -74,23 +74,22 @@ struct Tap {
   }
 };
 
-// weight [O, KH, KW, I] as [KH, KW, I, O] or [KH, KW, O, I], the last axis padded with zeros, in f64. Written in bands of
-// rows, so that neither side strides through memory for every element.
+// weight [O, KH, KW, I] as the m of sum_taps, in f64: k counts I (forward) or O (transposed), channels the other. The last
+// block is padded with zeros.
 template <class T>
 std::vector<double> matrix(const ConstView& weight, bool transposed) {
-  constexpr std::int64_t kBand = 16;
   const std::int64_t out = weight.shape[0], taps = weight.shape[1] * weight.shape[2], in = weight.shape[3];
-  const std::int64_t rows = transposed ? out : in, columns = transposed ? in : out;
-  const std::int64_t padded = (columns + kChannels - 1) / kChannels * kChannels;
+  const std::int64_t inner = transposed ? out : in, channels = transposed ? in : out;
+  const std::int64_t blocks = (channels + kChannels - 1) / kChannels;
   const T* w = weight.as<T>();
-  std::vector<double> m(std::size_t(taps * rows * padded), 0.0);
+  std::vector<double> m(std::size_t(blocks * taps * inner * kChannels), 0.0);
 #pragma omp parallel for collapse(2)
-  for (std::int64_t t = 0; t < taps; ++t)
-    for (std::int64_t band = 0; band < rows; band += kBand)
-      for (std::int64_t c = 0; c < columns; ++c)
-        for (std::int64_t r = band; r < std::min(band + kBand, rows); ++r)
-          m[std::size_t((t * rows + r) * padded + c)] =
-              double(transposed ? w[(r * taps + t) * in + c] : w[(c * taps + t) * in + r]);
+  for (std::int64_t block = 0; block < blocks; ++block)
+    for (std::int64_t t = 0; t < taps; ++t)
+      for (std::int64_t k = 0; k < inner; ++k)
+        for (std::int64_t c = block * kChannels; c < std::min((block + 1) * kChannels, channels); ++c)
+          m[std::size_t(((block * taps + t) * inner + k) * kChannels + c % kChannels)] =
+              double(transposed ? w[(k * taps + t) * in + c] : w[(c * taps + t) * in + k]);
   return m;
 }
 

@@ -26,7 +26,7 @@ OpCase l1_case(std::int64_t rows, std::int64_t channels) {
   return c;
 }
 std::vector<OpCase> l1_cases() {
-  OpCase real = l1_case(std::int64_t{4} * 512 * 512, 64);
+  OpCase real = l1_case(std::int64_t{512} * 512, 64);
   real.bench_only = true;
   return {l1_case(1, 1), l1_case(3, 31), l1_case(129, 64), l1_case(1000, 17), real};
 }
@@ -55,7 +55,7 @@ std::vector<OpCase> feature_distance_cases() {
   std::vector<OpCase> cases;
   for (std::int64_t rows : {1, 3, 129})
     for (std::int64_t channels : {2, 31, 64, 512}) cases.push_back(feature_distance_case(rows, channels));
-  OpCase real = feature_distance_case(std::int64_t{4} * 512 * 512, 64);
+  OpCase real = feature_distance_case(std::int64_t{512} * 512, 64);
   real.bench_only = true;
   cases.push_back(real);
   return cases;

@@ -9,7 +9,8 @@
 namespace mfl {
 namespace {
 
-// A run of frozen parameters shorter than this is sent along, as the zeros that it holds: cheaper than another collective.
+// A run of frozen parameters shorter than this is sent along, as the zeros that it holds: cheaper than another
+// collective.
 constexpr std::int64_t kLongFrozenRun = 64 * 1024;  // elements
 
 std::int64_t end_of(const Param& p) { return p.first + p.numel(); }
@@ -31,7 +32,8 @@ GradReducer::GradReducer(const ParamStore& params, Communicator& comm, std::size
   for (std::size_t i = all.size(); i-- > 0;) {
     const Param& p = all[i];
     if (!p.trainable) continue;
-    const bool fits = !buckets_.empty() && buckets_.back().range.first + buckets_.back().range.count - p.first <= limit &&
+    const bool fits = !buckets_.empty() &&
+                      buckets_.back().range.first + buckets_.back().range.count - p.first <= limit &&
                       buckets_.back().range.first - end_of(p) < kLongFrozenRun;
     if (!fits) buckets_.push_back({{p.first, p.numel()}, i, i, 0, 0, Event(device), Event(device)});
     Bucket& b = buckets_.back();
@@ -58,7 +60,8 @@ void GradReducer::ready(const Ctx& cx, ParamRange range) {
   if (!active_) return;
   const auto& all = params_.all();
   const std::int64_t end = range.first + range.count;
-  auto p = std::lower_bound(all.begin(), all.end(), range.first, [](const Param& q, std::int64_t at) { return q.first < at; });
+  auto p = std::lower_bound(all.begin(), all.end(), range.first,
+                            [](const Param& q, std::int64_t at) { return q.first < at; });
   for (; p != all.end() && p->first < end; ++p) {
     const auto i = static_cast<std::size_t>(p - all.begin());
     if (bucket_of_[i] < 0) continue;

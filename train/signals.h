@@ -3,7 +3,8 @@
 //   SIGTERM, SIGUSR1   finish the step, write a checkpoint, exit with kExitRequeue
 //   SIGINT (Ctrl-C)    the same the first time, with kExitInterrupted; the second time ends the process at once
 //
-// A signal may reach one rank alone, so the ranks agree, once a step, over the control plane: all stop after the same step.
+// A signal may reach one rank alone, so the ranks agree, once a step, over the control plane: all stop after the same
+// step.
 #pragma once
 
 #include "runtime/comm/communicator.h"
@@ -21,8 +22,8 @@ class StopSignals {
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
 
-  Stop mine() const;                     // what this process has received
-  Stop agreed(Communicator&) const;      // the strongest that any rank has received; the same on every rank
+  Stop mine() const;                 // what this process has received
+  Stop agreed(Communicator&) const;  // the strongest that any rank has received; the same on every rank
 };
 
 }  // namespace mfl

@@ -8,7 +8,9 @@
 namespace mfl {
 
 Watchdog::Watchdog(Communicator& comm, double limit_seconds, std::function<std::string()> where, double grace_seconds)
-    : comm_(comm), limit_(limit_seconds), grace_(grace_seconds), where_(std::move(where)), thread_([this] { watch(); }) {}
+    : comm_(comm), limit_(limit_seconds), grace_(grace_seconds), where_(std::move(where)), thread_([this] {
+        watch();
+      }) {}
 
 Watchdog::~Watchdog() {
   {

@@ -1,11 +1,11 @@
 // Watchdog: a thread that turns silence into an error.
 //
-// The training loop says where it is (`phase`) at every phase of every step. When nothing is said for `limit_seconds`, or
-// when the communicator reports a failure in the background, the watchdog logs one sentence that names the rank, the phase
-// and what `where` adds (the gradient bucket in flight), and aborts the communicator, which releases the waiting threads
-// and streams. Under MPI that ends all processes. Elsewhere the loop sees a CommError from its collective or from `check`;
-// if it does not come back within `grace_seconds` (a kernel that hangs, a blocked file system), the process is ended with
-// kExitComm.
+// The training loop says where it is (`phase`) at every phase of every step. When nothing is said for `limit_seconds`,
+// or when the communicator reports a failure in the background, the watchdog logs one sentence that names the rank, the
+// phase and what `where` adds (the gradient bucket in flight), and aborts the communicator, which releases the waiting
+// threads and streams. Under MPI that ends all processes. Elsewhere the loop sees a CommError from its collective or
+// from `check`; if it does not come back within `grace_seconds` (a kernel that hangs, a blocked file system), the
+// process is ended with kExitComm.
 #pragma once
 
 #include <chrono>
@@ -27,7 +27,8 @@ class Watchdog {
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
-  // The loop is alive and enters this phase. A string literal: kept by pointer. Throws CommError once the watchdog fired.
+  // The loop is alive and enters this phase. A string literal: kept by pointer. Throws CommError once the watchdog
+  // fired.
   void phase(const char* name);
   // Throws CommError once the watchdog fired.
   void check() const;

@@ -12,10 +12,14 @@ namespace mfl {
 
 const char* name_of(ReduceOp op) {
   switch (op) {
-    case ReduceOp::sum: return "sum";
-    case ReduceOp::avg: return "avg";
-    case ReduceOp::min: return "min";
-    case ReduceOp::max: return "max";
+    case ReduceOp::sum:
+      return "sum";
+    case ReduceOp::avg:
+      return "avg";
+    case ReduceOp::min:
+      return "min";
+    case ReduceOp::max:
+      return "max";
   }
   return "?";
 }
@@ -25,8 +29,8 @@ void check_view(const Communicator& c, const Stream& s, const char* op, ConstVie
   MFL_CHECK(v && v.contiguous(), op, ": a contiguous view is needed, got ", v.shape);
   MFL_CHECK(v.dtype != DType::f16, op, ": f16 is a file format here, not a type to compute on");
   MFL_CHECK(v.device == s.device(), op, ": the view is on ", v.device, ", the stream on ", s.device());
-  MFL_CHECK(v.device == c.device() || v.device.is_meta(), op, ": the view is on ", v.device, ", but this communicator (",
-            c.name(), ") works on ", c.device());
+  MFL_CHECK(v.device == c.device() || v.device.is_meta(), op, ": the view is on ", v.device,
+            ", but this communicator (", c.name(), ") works on ", c.device());
 }
 void check_reduction(const char* op, DType t, ReduceOp r) {
   const bool floating = t == DType::f64 || t == DType::f32 || t == DType::bf16;

@@ -6,12 +6,12 @@
 //   file     ranks that share a folder (srun without MPI); host memory, meant for start-up and flags
 //   nccl     CUDA memory; rendezvous and control plane over mpi or file
 //
-// Two planes. *Collectives* take views and a stream: on CUDA they are enqueued on it and the host does not wait; on the CPU
-// they run at once. The *control plane* takes host values and returns when every rank has taken part; it never touches the
-// device, so that asking all ranks for a flag once a step costs no device synchronisation.
+// Two planes. *Collectives* take views and a stream: on CUDA they are enqueued on it and the host does not wait; on the
+// CPU they run at once. The *control plane* takes host values and returns when every rank has taken part; it never
+// touches the device, so that asking all ranks for a flag once a step costs no device synchronisation.
 //
-// Order: every rank calls the same collectives with the same sizes in the same order, from one thread. A call that does not
-// match is reported by the thread ranks, and ends in the watchdog's CommError elsewhere.
+// Order: every rank calls the same collectives with the same sizes in the same order, from one thread. A call that does
+// not match is reported by the thread ranks, and ends in the watchdog's CommError elsewhere.
 //
 // Determinism: host implementations add in rank order, one precision up (f64 for f32 and f64, f32 for bf16), and every
 // element is summed by one rank, so the result has the same bits on every rank and for every implementation. NCCL has a
@@ -44,7 +44,7 @@ class Communicator {
   // Ranks on this host, in rank order; a rank's GPU is local_rank when the host's GPUs are visible to all its ranks.
   int local_rank() const { return local_rank_; }
   int local_size() const { return local_size_; }
-  int host() const { return host_; }   // the first rank on this rank's host; stands for the host
+  int host() const { return host_; }  // the first rank on this rank's host; stands for the host
   // Where this rank's collectives work, and where its model belongs.
   Device device() const { return device_; }
   virtual const char* name() const = 0;
@@ -68,8 +68,8 @@ class Communicator {
     return all;
   }
   std::vector<std::string> gather_text(const std::string& mine);
-  std::string broadcast_text(const std::string& text, int root);   // the text of `root`, on every rank
-  bool any(bool mine);   // true on one rank at least; the same answer on every rank
+  std::string broadcast_text(const std::string& text, int root);  // the text of `root`, on every rank
+  bool any(bool mine);  // true on one rank at least; the same answer on every rank
   bool all(bool mine);
 
   // Throws CommError if a collective has failed in the background or another rank has aborted. Cheap; from any thread.
@@ -83,7 +83,9 @@ class Communicator {
       : rank_(rank), size_(size), local_rank_(rank), local_size_(size), device_(device) {}
   // Fills local_rank, local_size and host from the host names of all ranks.
   void find_local_ranks();
-  static void exchange_over(Communicator& c, const void* mine, void* all, std::size_t bytes) { c.exchange(mine, all, bytes); }
+  static void exchange_over(Communicator& c, const void* mine, void* all, std::size_t bytes) {
+    c.exchange(mine, all, bytes);
+  }
 
   // Arguments are checked. Counts are per rank where the public call says [n].
   virtual void do_all_reduce(const Stream&, void* inout, std::int64_t count, DType, ReduceOp) = 0;
@@ -105,8 +107,8 @@ class Communicator {
 // Rendezvous: the folder MFL_RENDEZVOUS, seen by all ranks and empty at the start of a run, if set; else MPI.
 //
 // CPU: mpi or file. CUDA: one rank takes `wanted.index`; several take the GPU of their local rank (or the only visible
-// one) and NCCL. Throws ConfigError with the numbers: MPI and launcher disagree, more ranks than GPUs on a host, two ranks
-// on one GPU, several ranks without a rendezvous.
+// one) and NCCL. Throws ConfigError with the numbers: MPI and launcher disagree, more ranks than GPUs on a host, two
+// ranks on one GPU, several ranks without a rendezvous.
 std::unique_ptr<Communicator> make_communicator(Device wanted);
 
 // N ranks in this process. Host memory; rank i is used by one thread.

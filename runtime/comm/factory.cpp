@@ -13,7 +13,8 @@ std::optional<int> number(const char* name) {
   if (!value || !*value) return std::nullopt;
   char* end = nullptr;
   const long n = std::strtol(value, &end, 10);
-  if (*end || n < 0 || n > 1'000'000) throw_error<ConfigError>("environment variable ", name, "=", value, " is not a count");
+  if (*end || n < 0 || n > 1'000'000)
+    throw_error<ConfigError>("environment variable ", name, "=", value, " is not a count");
   return static_cast<int>(n);
 }
 
@@ -28,12 +29,13 @@ std::optional<Launch> find_launch() {
   struct Names {
     const char *by, *rank, *size;
   };
-  static constexpr Names kLaunchers[] = {{"MFL_RANK", "MFL_RANK", "MFL_WORLD_SIZE"},
-                                         {"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
-                                         {"PMI", "PMI_RANK", "PMI_SIZE"},
-                                         // The step's count, not SLURM_NTASKS: a batch script has that one too, and is one process.
-                                         {"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"},
-                                         {"PMIx", "PMIX_RANK", nullptr}};
+  static constexpr Names kLaunchers[] = {
+      {"MFL_RANK", "MFL_RANK", "MFL_WORLD_SIZE"},
+      {"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
+      {"PMI", "PMI_RANK", "PMI_SIZE"},
+      // The step's count, not SLURM_NTASKS: a batch script has that one too, and is one process.
+      {"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"},
+      {"PMIx", "PMIX_RANK", nullptr}};
   for (const Names& n : kLaunchers) {
     const auto rank = number(n.rank);
     if (!rank) continue;
@@ -59,9 +61,10 @@ std::unique_ptr<Communicator> make_host_ranks() {
   auto mpi = make_mpi();
   if (launch->size && mpi->size() != *launch->size) {
     const int seen = mpi->size();
-    throw_error<ConfigError>(launch->by, " started ", *launch->size, " ranks, but MPI sees ", seen,
-                             ": launcher and MPI library do not belong together. Use mpirun of the OpenMPI that this program "
-                             "was built with, or srun --mpi=pmix; or set MFL_RENDEZVOUS to an empty folder that all ranks see");
+    throw_error<ConfigError>(
+        launch->by, " started ", *launch->size, " ranks, but MPI sees ", seen,
+        ": launcher and MPI library do not belong together. Use mpirun of the OpenMPI that this program "
+        "was built with, or srun --mpi=pmix; or set MFL_RENDEZVOUS to an empty folder that all ranks see");
   }
   if (mpi->size() == 1) return nullptr;
   return mpi;

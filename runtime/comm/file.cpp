@@ -1,9 +1,10 @@
-// Ranks that share a folder: the control plane of a run that was started without MPI (srun, or by hand), and a correct if
-// slow communicator for host data.
+// Ranks that share a folder: the control plane of a run that was started without MPI (srun, or by hand), and a correct
+// if slow communicator for host data.
 //
 // Every call has a number. Rank r writes `<call>.<r>` under another name and renames it, so that a file that exists is
-// complete; then it waits for the files of all ranks. Whoever has finished call k knows that all ranks have finished call
-// k - 1, so each rank then removes its file of call k - 1; those of the last call stay. A rank that aborts writes `abort`.
+// complete; then it waits for the files of all ranks. Whoever has finished call k knows that all ranks have finished
+// call k - 1, so each rank then removes its file of call k - 1; those of the last call stay. A rank that aborts writes
+// `abort`.
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -66,8 +67,8 @@ class File final : public Communicator {
     std::ifstream in(from, std::ios::binary);
     in.read(static_cast<char*>(into), static_cast<std::streamsize>(bytes));
     if (static_cast<std::size_t>(in.gcount()) != bytes || in.peek() != EOF)
-      throw_error<CommError>("rank ", rank_, ": call ", call, ": rank ", r, " sent another number of bytes than the ", bytes,
-                             " expected; the ranks are not making the same calls");
+      throw_error<CommError>("rank ", rank_, ": call ", call, ": rank ", r, " sent another number of bytes than the ",
+                             bytes, " expected; the ranks are not making the same calls");
   }
 
   void exchange(const void* mine, void* all, std::size_t bytes) override {
@@ -85,10 +86,12 @@ class File final : public Communicator {
     reduce(inout, static_cast<std::size_t>(count) * size_of(t), 0, count, inout, t, op);
   }
   void do_reduce_scatter(const Stream&, const void* in, void* out, std::int64_t count, DType t, ReduceOp op) override {
-    reduce(in, static_cast<std::size_t>(count) * size_of(t) * static_cast<std::size_t>(size_), count * rank_, count, out, t, op);
+    reduce(in, static_cast<std::size_t>(count) * size_of(t) * static_cast<std::size_t>(size_), count * rank_, count,
+           out, t, op);
   }
   // Gathers `bytes` of every rank and reduces elements [first, first + count) into out.
-  void reduce(const void* in, std::size_t bytes, std::int64_t first, std::int64_t count, void* out, DType t, ReduceOp op) {
+  void reduce(const void* in, std::size_t bytes, std::int64_t first, std::int64_t count, void* out, DType t,
+              ReduceOp op) {
     std::vector<char> all(bytes * static_cast<std::size_t>(size_));
     exchange(in, all.data(), bytes);
     std::vector<const void*> parts;

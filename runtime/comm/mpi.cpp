@@ -26,7 +26,8 @@ class Mpi final : public Communicator {
     // The watchdog aborts from its own thread.
     int level = MPI_THREAD_MULTIPLE;
     if (!started) MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &level);
-    if (level < MPI_THREAD_MULTIPLE) log_debug("MPI offers thread level ", level, "; a stalled rank may end without its message");
+    if (level < MPI_THREAD_MULTIPLE)
+      log_debug("MPI offers thread level ", level, "; a stalled rank may end without its message");
     owner_ = !started;
     // Our own communicator: nobody else's messages, and errors as return values.
     MPI_Comm_dup(MPI_COMM_WORLD, &comm_);
@@ -59,7 +60,8 @@ class Mpi final : public Communicator {
   void do_all_reduce(const Stream&, void* inout, std::int64_t count, DType t, ReduceOp op) override {
     const std::int64_t round = static_cast<std::int64_t>(kRound / size_of(t));
     for (std::int64_t at = 0; at < count; at += round)
-      all_reduce_round(static_cast<char*>(inout) + static_cast<std::size_t>(at) * size_of(t), std::min(round, count - at), t, op);
+      all_reduce_round(static_cast<char*>(inout) + static_cast<std::size_t>(at) * size_of(t),
+                       std::min(round, count - at), t, op);
   }
   void all_reduce_round(char* inout, std::int64_t count, DType t, ReduceOp op) {
     const auto n = static_cast<std::size_t>(size_);
@@ -75,10 +77,11 @@ class Mpi final : public Communicator {
     }
     scratch_.resize(n * static_cast<std::size_t>(my_bytes));
     ok(MPI_Alltoallv(inout, bytes.data(), offsets.data(), MPI_BYTE, scratch_.data(), in_bytes.data(), in_offsets.data(),
-                     MPI_BYTE, comm_), "MPI_Alltoallv", "all_reduce");
+                     MPI_BYTE, comm_),
+       "MPI_Alltoallv", "all_reduce");
     add_scratch(t, op, inout + mine.first * item, mine.count);
-    ok(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_BYTE, inout, bytes.data(), offsets.data(), MPI_BYTE, comm_), "MPI_Allgatherv",
-       "all_reduce");
+    ok(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_BYTE, inout, bytes.data(), offsets.data(), MPI_BYTE, comm_),
+       "MPI_Allgatherv", "all_reduce");
   }
   // scratch_ holds `count` elements of every rank.
   void add_scratch(DType t, ReduceOp op, void* out, std::int64_t count) {
@@ -99,8 +102,10 @@ class Mpi final : public Communicator {
       send_.resize(n * static_cast<std::size_t>(bytes));
       scratch_.resize(send_.size());
       for (int r = 0; r < size_; ++r)
-        std::copy_n(static_cast<const char*>(in) + (r * count + at) * item, bytes, send_.data() + std::size_t(r) * std::size_t(bytes));
-      ok(MPI_Alltoall(send_.data(), bytes, MPI_BYTE, scratch_.data(), bytes, MPI_BYTE, comm_), "MPI_Alltoall", "reduce_scatter");
+        std::copy_n(static_cast<const char*>(in) + (r * count + at) * item, bytes,
+                    send_.data() + std::size_t(r) * std::size_t(bytes));
+      ok(MPI_Alltoall(send_.data(), bytes, MPI_BYTE, scratch_.data(), bytes, MPI_BYTE, comm_), "MPI_Alltoall",
+         "reduce_scatter");
       add_scratch(t, op, static_cast<char*>(out) + at * item, some);
     }
   }

@@ -1,5 +1,5 @@
-// Ranks over NCCL: collectives on CUDA memory, enqueued on the caller's stream. The control plane is the host communicator
-// that brought the ranks together.
+// Ranks over NCCL: collectives on CUDA memory, enqueued on the caller's stream. The control plane is the host
+// communicator that brought the ranks together.
 #include <nccl.h>
 
 #include <array>
@@ -19,22 +19,33 @@ cudaStream_t native(const Stream& s) { return static_cast<cudaStream_t>(s.native
 
 ncclDataType_t type_of(DType t) {
   switch (t) {
-    case DType::f64: return ncclFloat64;
-    case DType::f32: return ncclFloat32;
-    case DType::bf16: return ncclBfloat16;
-    case DType::i64: return ncclInt64;
-    case DType::i32: return ncclInt32;
-    case DType::u8: return ncclUint8;
-    case DType::f16: break;
+    case DType::f64:
+      return ncclFloat64;
+    case DType::f32:
+      return ncclFloat32;
+    case DType::bf16:
+      return ncclBfloat16;
+    case DType::i64:
+      return ncclInt64;
+    case DType::i32:
+      return ncclInt32;
+    case DType::u8:
+      return ncclUint8;
+    case DType::f16:
+      break;
   }
   throw_error<CommError>("NCCL: a reduction of ", t, " is not defined here");
 }
 ncclRedOp_t op_of(ReduceOp op) {
   switch (op) {
-    case ReduceOp::sum: return ncclSum;
-    case ReduceOp::avg: return ncclAvg;
-    case ReduceOp::min: return ncclMin;
-    case ReduceOp::max: return ncclMax;
+    case ReduceOp::sum:
+      return ncclSum;
+    case ReduceOp::avg:
+      return ncclAvg;
+    case ReduceOp::min:
+      return ncclMin;
+    case ReduceOp::max:
+      return ncclMax;
   }
   return ncclSum;
 }
@@ -46,9 +57,8 @@ class Nccl final : public Communicator {
     local_rank_ = control_->local_rank();
     local_size_ = control_->local_size();
     host_ = control_->host();
-    // NVLink SHARP lets the switch add. Which order it adds in is not ours to fix, and its multicast set-up fails where a
-    // container or a virtual machine does not pass it through. A ring over NVLink is as fast at our sizes; whoever wants
-    // the switch sets the variable.
+    // NVLink SHARP lets the switch add. Which order it adds in is not ours to fix, and its multicast set-up fails where
+    // a container or a virtual machine does not pass it through. Whoever wants the switch sets the variable.
     ::setenv("NCCL_NVLS_ENABLE", "0", 0);
     MFL_CUDA(cudaSetDevice(device_.index));
     refuse_shared_gpu();
@@ -65,8 +75,10 @@ class Nccl final : public Communicator {
     std::lock_guard lock(mutex_);
     if (!comm_) return;
     // While an exception unwinds, the other ranks are not here to take leave of.
-    if (std::uncaught_exceptions() > 0) (void)ncclCommAbort(comm_);
-    else (void)ncclCommDestroy(comm_);
+    if (std::uncaught_exceptions() > 0)
+      (void)ncclCommAbort(comm_);
+    else
+      (void)ncclCommDestroy(comm_);
   }
   const char* name() const override { return "nccl"; }
 
@@ -112,8 +124,9 @@ class Nccl final : public Communicator {
     for (std::size_t a = 0; a < all.size(); ++a)
       for (std::size_t b = a + 1; b < all.size(); ++b)
         if (all[a].bus == all[b].bus && all[a].host == all[b].host)
-          throw_error<ConfigError>("ranks ", a, " and ", b, " would share the GPU at ", all[a].bus.data(),
-                                   "; start one rank a GPU (mpirun -np N with N visible GPUs, or srun --gpus-per-task=1)");
+          throw_error<ConfigError>(
+              "ranks ", a, " and ", b, " would share the GPU at ", all[a].bus.data(),
+              "; start one rank a GPU (mpirun -np N with N visible GPUs, or srun --gpus-per-task=1)");
   }
 
   template <class F>
@@ -127,7 +140,8 @@ class Nccl final : public Communicator {
       return ncclAllReduce(inout, inout, static_cast<std::size_t>(count), type_of(t), op_of(op), c, native(s));
     });
   }
-  void do_reduce_scatter(const Stream& s, const void* in, void* out, std::int64_t count, DType t, ReduceOp op) override {
+  void do_reduce_scatter(const Stream& s, const void* in, void* out, std::int64_t count, DType t,
+                         ReduceOp op) override {
     enqueue("ncclReduceScatter", [&](ncclComm_t c) {
       return ncclReduceScatter(in, out, static_cast<std::size_t>(count), type_of(t), op_of(op), c, native(s));
     });
@@ -136,12 +150,13 @@ class Nccl final : public Communicator {
     enqueue("ncclAllGather", [&](ncclComm_t c) { return ncclAllGather(in, out, bytes, ncclUint8, c, native(s)); });
   }
   void do_broadcast(const Stream& s, void* inout, std::size_t bytes, int root) override {
-    enqueue("ncclBroadcast", [&](ncclComm_t c) { return ncclBroadcast(inout, inout, bytes, ncclUint8, root, c, native(s)); });
+    enqueue("ncclBroadcast",
+            [&](ncclComm_t c) { return ncclBroadcast(inout, inout, bytes, ncclUint8, root, c, native(s)); });
   }
   void exchange(const void* mine, void* all, std::size_t bytes) override { exchange_over(*control_, mine, all, bytes); }
 
   std::unique_ptr<Communicator> control_;
-  std::timed_mutex mutex_;       // comm_ goes when the watchdog aborts
+  std::timed_mutex mutex_;  // comm_ goes when the watchdog aborts
   ncclComm_t comm_ = nullptr;
   std::string why_;
 };

@@ -1,6 +1,6 @@
 // The arithmetic of every host reduction: element i of the result is the reduction of element i of all parts, in rank
-// order. Accumulates one precision up: f64 for f64 and f32, f32 for bf16, i64 for integers; rounds once, when it stores.
-// min and max of a NaN are NaN, so that no rank hides another's.
+// order. Accumulates one precision up: f64 for f64 and f32, f32 for bf16, i64 for integers; rounds once, when it
+// stores. min and max of a NaN are NaN, so that no rank hides another's.
 #pragma once
 
 #include <span>

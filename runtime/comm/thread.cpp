@@ -1,7 +1,7 @@
 // N ranks in one process: what a multi-process run does, under a debugger and a thread sanitizer.
 //
-// A collective is: publish my buffers, meet, work on my share of everybody's buffers, meet. Between the two meetings share
-// r of every buffer is touched by rank r alone, so nothing is copied and nothing is locked.
+// A collective is: publish my buffers, meet, work on my share of everybody's buffers, meet. Between the two meetings
+// share r of every buffer is touched by rank r alone, so nothing is copied and nothing is locked.
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
@@ -72,7 +72,8 @@ class ThreadRank final : public Communicator {
     group_->meet(rank_, mine.op);
     for (std::size_t r = 1; r < calls.size(); ++r)
       if (!calls[r].matches(calls[0])) {
-        const std::string why = text("rank ", r, " called ", calls[r].describe(), " while rank 0 called ", calls[0].describe());
+        const std::string why =
+            text("rank ", r, " called ", calls[r].describe(), " while rank 0 called ", calls[0].describe());
         group_->abort(why);
         throw_error<CommError>("rank ", rank_, ": ", why);
       }
@@ -104,7 +105,9 @@ class ThreadRank final : public Communicator {
       reduce_in_rank_order(t, op, parts, out, count);
     });
   }
-  void do_all_gather(const Stream&, const void* in, void* out, std::size_t bytes) override { gather_bytes("all_gather", in, out, bytes); }
+  void do_all_gather(const Stream&, const void* in, void* out, std::size_t bytes) override {
+    gather_bytes("all_gather", in, out, bytes);
+  }
   void exchange(const void* mine, void* all, std::size_t bytes) override { gather_bytes("exchange", mine, all, bytes); }
   void gather_bytes(const char* op, const void* in, void* out, std::size_t bytes) {
     collective({op, static_cast<std::int64_t>(bytes), "bytes", in, out}, [&](const std::vector<Call>& calls) {
@@ -115,9 +118,10 @@ class ThreadRank final : public Communicator {
     });
   }
   void do_broadcast(const Stream&, void* inout, std::size_t bytes, int root) override {
-    collective({"broadcast", static_cast<std::int64_t>(bytes), text("bytes from rank ", root), inout, inout}, [&](const std::vector<Call>& calls) {
-      if (rank_ != root) std::memcpy(inout, calls[static_cast<std::size_t>(root)].in, bytes);
-    });
+    collective({"broadcast", static_cast<std::int64_t>(bytes), text("bytes from rank ", root), inout, inout},
+               [&](const std::vector<Call>& calls) {
+                 if (rank_ != root) std::memcpy(inout, calls[static_cast<std::size_t>(root)].in, bytes);
+               });
   }
 
   std::shared_ptr<Group> group_;

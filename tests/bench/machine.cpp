@@ -62,9 +62,10 @@ nlohmann::ordered_json describe_machine(Device device) {
   }
   j["cuda_driver_api"] = info.driver;
   j["cuda_toolkit"] = MFL_CUDA_TOOLKIT_VERSION;
-  std::stringstream smi(output_of(text("nvidia-smi -i ", device.index,
-                                       " --query-gpu=driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit,temperature.gpu"
-                                       " --format=csv,noheader,nounits")));
+  std::stringstream smi(
+      output_of(text("nvidia-smi -i ", device.index,
+                     " --query-gpu=driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit,temperature.gpu"
+                     " --format=csv,noheader,nounits")));
   std::string value;
   for (const char* key : {"driver", "sm_mhz", "sm_mhz_max", "memory_mhz", "power_limit_w", "celsius"})
     if (std::getline(smi >> std::ws, value, ',')) j[key] = value;
@@ -86,7 +87,8 @@ Peaks measure_peaks(Device device, DType dtype) {
     const std::int64_t n = gpu ? 8192 : 512;
     Tensor x = Tensor::on_heap({n, n}, dtype, device), w = Tensor::on_heap({n, n}, dtype, device),
            y = Tensor::on_heap({n, n}, dtype, device);
-    // Bits that are ordinary numbers in every dtype: zeros would let the chip run cooler and faster than real data does.
+    // Bits that are ordinary numbers in every dtype: zeros would let the chip run cooler and faster than real data
+    // does.
     std::vector<std::uint8_t> host(x.bytes());
     std::uint32_t state = 1;
     for (std::size_t i = 0; i < host.size(); ++i) {

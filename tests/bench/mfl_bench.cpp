@@ -1,5 +1,5 @@
-// mfl_bench: measurements as records, and tables from records. The cases are those of the tests: a kernel that is timed is a
-// kernel that is verified.
+// mfl_bench: measurements as records, and tables from records. The cases are those of the tests: a kernel that is timed
+// is a kernel that is verified.
 //
 //   mfl_bench kernels --device cuda --output tests/bench/results/h100/kernels.jsonl
 //   mfl_bench record --what "GS-LRM, a scene all in" --value 1.21 --unit s --command "mfl_train ..." --output FILE
@@ -74,17 +74,22 @@ int kernels(const Options& o) {
   Output output(o.output);
   const Json machine = bench::describe_machine(device);
   const bench::Peaks peaks = bench::measure_peaks(device, dtype);
-  Json roof = {{"kind", "peaks"}, {"dtype", o.dtype}, {"gbps", peaks.bytes_per_second / 1e9}, {"tflops", peaks.flops_per_second / 1e12}};
+  Json roof = {{"kind", "peaks"},
+               {"dtype", o.dtype},
+               {"gbps", peaks.bytes_per_second / 1e9},
+               {"tflops", peaks.flops_per_second / 1e12}};
   roof.update(machine);
   output.put(roof);
   std::printf("%s: copy %.0f GB/s, linear %s %.2f TFLOP/s\n", roof["device"].get<std::string>().c_str(),
               peaks.bytes_per_second / 1e9, o.dtype.c_str(), peaks.flops_per_second / 1e12);
-  std::printf("%-44s %4s %9s %9s %9s %8s %8s %6s\n", "case", "pass", "p10 ms", "median", "p90", "GB/s", "TFLOP/s", "roof");
+  std::printf("%-44s %4s %9s %9s %9s %8s %8s %6s\n", "case", "pass", "p10 ms", "median", "p90", "GB/s", "TFLOP/s",
+              "roof");
 
   for (const auto& [suite, list] : test::registered_cases())
     for (const test::OpCase& c : worth_timing(list(), o.all, device.is_cpu())) {
       const std::string name = suite + "/" + c.name;
-      if (!std::regex_search(name, wanted) || (device.is_cuda() && !c.cuda) || (dtype == DType::bf16 && !c.bf16)) continue;
+      if (!std::regex_search(name, wanted) || (device.is_cuda() && !c.cuda) || (dtype == DType::bf16 && !c.bf16))
+        continue;
       for (bool backward : {false, true}) {
         if (backward && !c.backward) continue;
         std::this_thread::sleep_for(std::chrono::milliseconds(o.pause_ms));  // heat must not carry over
@@ -100,15 +105,18 @@ int kernels(const Options& o) {
         const double flops = backward ? c.flops_bwd : c.flops_fwd, seconds = r.median_ms / 1e3;
         // The roof: neither the copy nor the product could have been faster than this.
         const double floor = std::max(bytes / peaks.bytes_per_second, flops / peaks.flops_per_second);
-        Json j = {{"kind", "kernel"}, {"op", suite}, {"case", c.name}, {"direction", backward ? "bwd" : "fwd"}, {"dtype", o.dtype},
-                  {"ms", r.median_ms}, {"ms_p10", r.p10_ms}, {"ms_p90", r.p90_ms}, {"repeats", o.repeats}};
+        Json j = {
+            {"kind", "kernel"},    {"op", suite},       {"case", c.name},     {"direction", backward ? "bwd" : "fwd"},
+            {"dtype", o.dtype},    {"ms", r.median_ms}, {"ms_p10", r.p10_ms}, {"ms_p90", r.p90_ms},
+            {"repeats", o.repeats}};
         if (bytes > 0) j["gbps"] = bytes / seconds / 1e9;
         if (flops > 0) j["tflops"] = flops / seconds / 1e12;
         if (dtype == DType::bf16 && floor > 0) j["of_roof"] = floor / seconds;
         j.update(machine);
         output.put(j);
-        std::printf("%-44s %4s %9.4f %9.4f %9.4f %8.0f %8.2f %5.0f%%\n", name.c_str(), backward ? "bwd" : "fwd", r.p10_ms, r.median_ms,
-                    r.p90_ms, bytes / seconds / 1e9, flops / seconds / 1e12, 100 * floor / seconds);
+        std::printf("%-44s %4s %9.4f %9.4f %9.4f %8.0f %8.2f %5.0f%%\n", name.c_str(), backward ? "bwd" : "fwd",
+                    r.p10_ms, r.median_ms, r.p90_ms, bytes / seconds / 1e9, flops / seconds / 1e12,
+                    100 * floor / seconds);
         std::fflush(stdout);
       }
     }
@@ -133,7 +141,8 @@ int main(int argc, char** argv) {
 
   std::string what, unit, command, record_device = o.device;
   double value = 0;
-  auto* record = app.add_subcommand("record", "keep a figure that another program printed, with this machine's description");
+  auto* record =
+      app.add_subcommand("record", "keep a figure that another program printed, with this machine's description");
   record->add_option("--what", what)->required();
   record->add_option("--value", value)->required();
   record->add_option("--unit", unit)->required();

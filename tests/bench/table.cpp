@@ -30,8 +30,10 @@ class Latest {
  public:
   void put(const std::string& key, const Json& j) {
     const auto [at, fresh] = index_.try_emplace(key, records_.size());
-    if (fresh) records_.push_back(j);
-    else records_[at->second] = j;
+    if (fresh)
+      records_.push_back(j);
+    else
+      records_[at->second] = j;
   }
   const std::vector<Json>& records() const { return records_; }
 
@@ -58,10 +60,12 @@ void print_tables(const std::vector<std::string>& files, std::ostream& out) {
       if (line.empty()) continue;
       const Json j = Json::parse(line, nullptr, false);
       if (j.is_discarded() || !j.is_object() || !j.contains("kind") || !j.contains("device"))
-        throw_error<DataError>(file, ", line ", number_of_line, ": not a record of mfl_bench (a JSON object with kind and device)");
+        throw_error<DataError>(file, ", line ", number_of_line,
+                               ": not a record of mfl_bench (a JSON object with kind and device)");
       Device& d = devices[word(j, "device")];
       const std::string kind = word(j, "kind");
-      if (kind == "kernel") d.kernels.put(word(j, "op") + '/' + word(j, "case") + '/' + word(j, "direction") + '/' + word(j, "dtype"), j);
+      if (kind == "kernel")
+        d.kernels.put(word(j, "op") + '/' + word(j, "case") + '/' + word(j, "direction") + '/' + word(j, "dtype"), j);
       if (kind == "figure") d.figures.put(word(j, "what"), j);
       if (kind == "peaks") d.peaks[word(j, "dtype")] = j;
     }
@@ -69,22 +73,24 @@ void print_tables(const std::vector<std::string>& files, std::ostream& out) {
   for (const auto& [name, d] : devices) {
     out << "**" << name << "**";
     for (const auto& [dtype, p] : d.peaks.items())
-      out << "; measured roofs: " << number(p, "gbps") << " GB/s, " << number(p, "tflops") << " TFLOP/s (" << dtype << ')';
+      out << "; measured roofs: " << number(p, "gbps") << " GB/s, " << number(p, "tflops") << " TFLOP/s (" << dtype
+          << ')';
     out << "\n\n";
     if (!d.figures.records().empty()) {
       out << "| what | value | command | commit |\n|---|---:|---|---|\n";
       for (const Json& j : d.figures.records())
-        out << "| " << word(j, "what") << " | " << number(j, "value") << ' ' << word(j, "unit") << " | `" << word(j, "command")
-            << "` | " << word(j, "commit") << " |\n";
+        out << "| " << word(j, "what") << " | " << number(j, "value") << ' ' << word(j, "unit") << " | `"
+            << word(j, "command") << "` | " << word(j, "commit") << " |\n";
       out << '\n';
     }
     if (!d.kernels.records().empty()) {
       out << "| kernel | shape | pass | type | ms (10 % to 90 %) | GB/s | TFLOP/s | of the roof | commit |\n"
              "|---|---|---|---|---:|---:|---:|---:|---|\n";
       for (const Json& j : d.kernels.records())
-        out << "| " << word(j, "op") << " | " << word(j, "case") << " | " << word(j, "direction") << " | " << word(j, "dtype")
-            << " | " << number(j, "ms") << " (" << number(j, "ms_p10") << " to " << number(j, "ms_p90") << ") | " << number(j, "gbps")
-            << " | " << number(j, "tflops") << " | " << percent(j, "of_roof") << " | " << word(j, "commit") << " |\n";
+        out << "| " << word(j, "op") << " | " << word(j, "case") << " | " << word(j, "direction") << " | "
+            << word(j, "dtype") << " | " << number(j, "ms") << " (" << number(j, "ms_p10") << " to "
+            << number(j, "ms_p90") << ") | " << number(j, "gbps") << " | " << number(j, "tflops") << " | "
+            << percent(j, "of_roof") << " | " << word(j, "commit") << " |\n";
       out << '\n';
     }
   }

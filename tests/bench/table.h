@@ -7,8 +7,8 @@
 
 namespace mfl::bench {
 
-// Markdown on `out`. A later record of the same thing on the same device replaces an earlier one. Throws DataError with file
-// and line.
+// Markdown on `out`. A later record of the same thing on the same device replaces an earlier one. Throws DataError with
+// file and line.
 void print_tables(const std::vector<std::string>& files, std::ostream& out);
 
 }  // namespace mfl::bench

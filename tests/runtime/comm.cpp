@@ -1,5 +1,3 @@
-#include "runtime/comm/communicator.h"
-
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -10,6 +8,7 @@
 #include <optional>
 #include <thread>
 
+#include "runtime/comm/communicator.h"
 #include "runtime/tensor.h"
 #include "tests/support/comm_checks.h"
 
@@ -90,7 +89,9 @@ TEST(ThreadRanks, DifferentCallsAreReportedOnEveryRank) {
     c.all_reduce(Stream::create(kCpu, "test"), make_view(x, {c.rank() == 1 ? 2 : 1}, DType::f32), ReduceOp::sum);
   });
   for (const std::string& e : errors)
-    EXPECT_NE(e.find("rank 1 called all_reduce of 2 f32 sum while rank 0 called all_reduce of 1 f32 sum"), std::string::npos) << e;
+    EXPECT_NE(e.find("rank 1 called all_reduce of 2 f32 sum while rank 0 called all_reduce of 1 f32 sum"),
+              std::string::npos)
+        << e;
 }
 TEST(ThreadRanks, ANotANumberIsNotHiddenByMinAndMax) {
   Ranks ranks = make_thread_ranks(3);
@@ -144,7 +145,8 @@ TEST(Communicator, ChecksItsArguments) {
 }
 TEST(Communicator, ADryRunMovesNothing) {
   auto c = make_single(kMeta);
-  c->all_reduce(Stream::create(kMeta, "test"), make_view(static_cast<void*>(nullptr), {4}, DType::f32, kMeta), ReduceOp::sum);
+  c->all_reduce(Stream::create(kMeta, "test"), make_view(static_cast<void*>(nullptr), {4}, DType::f32, kMeta),
+                ReduceOp::sum);
 }
 
 // The launcher's variables, for the life of a scope.
@@ -159,16 +161,18 @@ class Environment {
   }
   ~Environment() {
     for (std::size_t i = 0; i < before_.size(); ++i) {
-      if (before_[i]) setenv(kNames[i], before_[i]->c_str(), 1);
-      else unsetenv(kNames[i]);
+      if (before_[i])
+        setenv(kNames[i], before_[i]->c_str(), 1);
+      else
+        unsetenv(kNames[i]);
     }
   }
   void set(const char* name, const std::string& value) { setenv(name, value.c_str(), 1); }
 
  private:
-  static constexpr const char* kNames[] = {"MFL_RANK",  "MFL_WORLD_SIZE", "MFL_RENDEZVOUS", "OMPI_COMM_WORLD_RANK",
-                                           "OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE", "PMIX_RANK",
-                                           "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"};
+  static constexpr const char* kNames[] = {
+      "MFL_RANK", "MFL_WORLD_SIZE", "MFL_RENDEZVOUS", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
+      "PMI_RANK", "PMI_SIZE",       "PMIX_RANK",      "SLURM_PROCID",         "SLURM_STEP_NUM_TASKS"};
   std::vector<std::optional<std::string>> before_;
 };
 

@@ -41,7 +41,8 @@ void check_grad_reducer(Communicator& comm) {
         copy(stream, params.grads(), host_view);
         stream.synchronize();
         const std::int64_t at = params.all()[5].first;
-        if (host[std::size_t(at)] != float(gradient(comm.rank(), step, at))) throw_error<Error>("an early micro-batch was reduced");
+        if (host[std::size_t(at)] != float(gradient(comm.rank(), step, at)))
+          throw_error<Error>("an early micro-batch was reduced");
       }
     }
     copy(stream, params.grads(), host_view);
@@ -53,11 +54,13 @@ void check_grad_reducer(Communicator& comm) {
         want /= comm.size();
         const float got = host[std::size_t(p.first + i)];
         if (device.is_cpu() ? got != float(want) : std::abs(got - want) > 1e-5)
-          throw_error<Error>("gradient reducer, ", comm.size(), " ranks, step ", step, ", ", p.name, '[', i, "]: ", got, ", expected ", want);
+          throw_error<Error>("gradient reducer, ", comm.size(), " ranks, step ", step, ", ", p.name, '[', i, "]: ", got,
+                             ", expected ", want);
       }
   }
   if (comm.size() > 1 && !reducer.timing()) throw_error<Error>("gradient reducer: no timing after three steps");
-  if (!reducer.in_flight().empty()) throw_error<Error>("gradient reducer: ", reducer.in_flight(), " is still in flight");
+  if (!reducer.in_flight().empty())
+    throw_error<Error>("gradient reducer: ", reducer.in_flight(), " is still in flight");
 }
 
 }  // namespace mfl::test

@@ -1,4 +1,5 @@
-// The gradient reducer over any communicator: the average over ranks, whatever the order in which parameters become ready.
+// The gradient reducer over any communicator: the average over ranks, whatever the order in which parameters become
+// ready.
 #pragma once
 
 #include "runtime/comm/communicator.h"

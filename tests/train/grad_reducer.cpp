@@ -175,7 +175,8 @@ TEST(DataParallel, AnAbortInMidBucketReachesTheOthersAndNamesTheBucket) {
       f.ready(r, 0, 4);
       throw_error<Error>("rank ", comm.rank(), " went on");
     } catch (const CommError& e) {
-      EXPECT_EQ(std::string(e.what()), text("rank ", comm.rank(), ": all_reduce was abandoned: rank 1 failed: out of memory; it "
+      EXPECT_EQ(std::string(e.what()), text("rank ", comm.rank(),
+                                            ": all_reduce was abandoned: rank 1 failed: out of memory; it "
                                             "was gradient bucket 2 of 3 (p3 to p2, 0.0 MB)"));
     }
   });

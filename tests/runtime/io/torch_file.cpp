@@ -230,7 +230,7 @@ TEST(GoldenCheckpoints, MatchTheListingMadeByPython) {
   }
 }
 
-TEST(SharedData, LpipsHeadsAndPromptEmbeddingsAreRead) {
+TEST(SharedData, LpipsHeadsPromptEmbeddingsAndCamerasAreRead) {
   const auto data = shared("MFL_SHARED_DATA", "data");
   if (!std::filesystem::exists(data)) GTEST_SKIP() << "no shared data at " << data;
   const Value heads = read_torch_file(data / "facelift_sample/lpips_v0.1/vgg.pth");
@@ -240,6 +240,13 @@ TEST(SharedData, LpipsHeadsAndPromptEmbeddingsAreRead) {
   EXPECT_EQ(prompts.tensor().shape, Shape({6, 77, 1024}));
   EXPECT_EQ(prompts.tensor().type(), StoredType::f16);
   for (double x : values(prompts)) ASSERT_TRUE(std::isfinite(x));
+  const Value cameras = read_pickle_file(data / "markerless_mouse_demo/new_cam.pkl");
+  ASSERT_EQ(cameras.items().size(), 6u);
+  for (const Value& c : cameras.items()) {
+    EXPECT_EQ(c.at("K").tensor().shape, Shape({3, 3}));
+    EXPECT_EQ(c.at("R").tensor().shape, Shape({3, 3}));
+    EXPECT_EQ(c.at("T").tensor().numel(), 3);
+  }
 }
 
 }  // namespace

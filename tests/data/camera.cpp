@@ -117,7 +117,9 @@ TEST(Camera, FlipAndRollMoveTheProjectionsAsTheyMoveThePixels) {
 }
 
 TEST(Camera, NormalisationIsTheMouseDataSets) {
-  for (const auto& g : golden()["cameras"]) {
+  const nlohmann::json cases = golden()["cameras"];
+  ASSERT_EQ(cases.size(), 5u);
+  for (const auto& g : cases) {
     std::vector<Mat4> c2w;
     for (const auto& m : g["c2w"]) {
       Mat4 v;

@@ -1,5 +1,5 @@
-// The per-pixel maths of a splat, once for both directions: they cannot disagree on a threshold. And which tiles and parts
-// of tiles a splat can reach at all: exact up to a margin, and lossless, because alpha is below 1/255 outside.
+// The per-pixel maths of a splat, once for both directions: they cannot disagree on a threshold. And which tiles and
+// parts of tiles a splat can reach at all: exact up to a margin, and lossless, because alpha is below 1/255 outside.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,8 @@ constexpr float kLog2e = 1.4426950408889634f;
 // A splat in (view, depth) order, as three float4.
 //   0: u, v, A, B    1: C, opacity, r, g    2: b, cut, rect, slot
 // cut: the ellipse A dx^2 + 2 B dx dy + C dy^2 <= cut holds every pixel of alpha >= 1/255; infinite: unknown.
-// rect: tiles of the reference's rectangle that meet the ellipse's box, packed as in ProjectFwd. slot: of its first tile.
+// rect: tiles of the reference's rectangle that meet the ellipse's box, packed as in ProjectFwd. slot: of its first
+// tile.
 struct SortedSplat {
   float4 a, b, c;
 };
@@ -36,7 +37,7 @@ __device__ inline float determinant(float a, float b, float c) {
 }
 
 struct Ellipse {
-  float u, v, a, b, det, cut, half_width, half_height, turn;   // turn: dy of the rightmost point
+  float u, v, a, b, det, cut, half_width, half_height, turn;  // turn: dy of the rightmost point
   bool known;
 };
 __device__ inline Ellipse ellipse_of(const SortedSplat& s) {
@@ -89,7 +90,7 @@ __device__ inline std::uint32_t tile_parts(const Ellipse& e, int tile_x, int til
   return mask;
 }
 
-__device__ inline float exp2_fast(float x) {   // relative error 2^-22
+__device__ inline float exp2_fast(float x) {  // relative error 2^-22
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
@@ -97,8 +98,8 @@ __device__ inline float exp2_fast(float x) {   // relative error 2^-22
 
 // What the pixel loop reads: a = {u, v, -A log2(e) / 2, -B log2(e)}, c = -C log2(e) / 2.
 struct PixelWeight {
-  float dx, dy, raw, alpha;   // raw: opacity * falloff, not clamped
-  bool counts;                // exponent not positive, alpha at least 1/255
+  float dx, dy, raw, alpha;  // raw: opacity * falloff, not clamped
+  bool counts;               // exponent not positive, alpha at least 1/255
 };
 __device__ inline PixelWeight weigh(const float4& a, float c, float opacity, float px, float py) {
   PixelWeight w;

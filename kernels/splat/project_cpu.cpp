@@ -12,14 +12,15 @@ template <class T, class Args>
 std::vector<SplatCamera<T>> cameras_of(const Args& a) {
   std::vector<SplatCamera<T>> cameras;
   for (std::int64_t v = 0; v < a.c2w.shape[0]; ++v)
-    cameras.push_back(make_splat_camera(a.c2w.template as<T>() + 16 * v, a.fxfycxcy.template as<T>() + 4 * v, a.width, a.height));
+    cameras.push_back(
+        make_splat_camera(a.c2w.template as<T>() + 16 * v, a.fxfycxcy.template as<T>() + 4 * v, a.width, a.height));
   return cameras;
 }
 
 template <class T, class Args>
 ActiveGaussian<T> gaussian(const Args& a, std::int64_t i) {
-  return activate(a.xyz.template as<T>() + 3 * i, a.scaling.template as<T>() + 3 * i, a.rotation.template as<T>() + 4 * i,
-                  a.opacity.template as<T>()[i], T(a.scaling_modifier));
+  return activate(a.xyz.template as<T>() + 3 * i, a.scaling.template as<T>() + 3 * i,
+                  a.rotation.template as<T>() + 4 * i, a.opacity.template as<T>()[i], T(a.scaling_modifier));
 }
 
 template <int kDegree, class T>
@@ -60,7 +61,8 @@ void bwd(const ProjectBwd& a) {
     T dscaling[3], drotation[4], dopacity;
     activate_backward(g, sum, dscaling, drotation, &dopacity);
     for (int e = 0; e < 3; ++e) grad_write(a.dxyz.as<T>()[3 * i + e], double(sum.xyz[e]), a.mode);
-    for (int e = 0; e < kFeatures; ++e) grad_write(a.dfeatures.as<T>()[kFeatures * i + e], double(sum.features[e]), a.mode);
+    for (int e = 0; e < kFeatures; ++e)
+      grad_write(a.dfeatures.as<T>()[kFeatures * i + e], double(sum.features[e]), a.mode);
     for (int e = 0; e < 3; ++e) grad_write(a.dscaling.as<T>()[3 * i + e], double(dscaling[e]), a.mode);
     for (int e = 0; e < 4; ++e) grad_write(a.drotation.as<T>()[4 * i + e], double(drotation[e]), a.mode);
     grad_write(a.dopacity.as<T>()[i], double(dopacity), a.mode);
@@ -70,8 +72,10 @@ void bwd(const ProjectBwd& a) {
 template <class F>
 void dispatch(DType t, std::int64_t coefficients, F&& f) {
   auto degree = [&](auto d) {
-    if (t == DType::f64) f(d, double{});
-    else f(d, float{});
+    if (t == DType::f64)
+      f(d, double{});
+    else
+      f(d, float{});
   };
   if (coefficients == 1) degree(std::integral_constant<int, 0>{});
   if (coefficients == 4) degree(std::integral_constant<int, 1>{});

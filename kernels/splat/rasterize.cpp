@@ -9,10 +9,12 @@ namespace mfl {
 void rasterize_fwd(const Stream& s, Arena& arena, const RasterizeFwd& a, RasterizeState* saved) {
   MFL_CHECK(a.splat && a.splat.shape.rank() == 3, "rasterize_fwd: splat must be [V, N, 9]");
   MFL_CHECK(a.image && a.image.shape.rank() == 4, "rasterize_fwd: image must be [V, H, W, 3]");
-  MFL_CHECK(arena.device() == s.device(), "rasterize_fwd: the arena is on ", arena.device(), ", the stream on ", s.device());
+  MFL_CHECK(arena.device() == s.device(), "rasterize_fwd: the arena is on ", arena.device(), ", the stream on ",
+            s.device());
   const DType t = a.splat.dtype;
   MFL_CHECK(t == DType::f32 || t == DType::f64, "rasterize_fwd: splat is ", t, ", expected f32 or f64");
-  const std::int64_t views = a.splat.shape[0], n = a.splat.shape[1], height = a.image.shape[1], width = a.image.shape[2];
+  const std::int64_t views = a.splat.shape[0], n = a.splat.shape[1], height = a.image.shape[1],
+                     width = a.image.shape[2];
   check(s, "rasterize_fwd", "splat", a.splat, {views, n, kSplatSize}, t);
   check(s, "rasterize_fwd", "depth", a.depth, {views, n}, t);
   check(s, "rasterize_fwd", "rect", a.rect, {views, n}, DType::i32);
@@ -52,8 +54,8 @@ void rasterize_bwd(const Stream& s, Arena& arena, const RasterizeBwd& a, const R
   const std::int64_t views = a.image.shape[0], n = state.sorted.shape()[0] / std::max<std::int64_t>(views, 1);
   check(s, "rasterize_bwd", "image", a.image, {views, a.image.shape[1], a.image.shape[2], 3}, t);
   check(s, "rasterize_bwd", "dimage", a.dimage, a.image.shape, t);
-  MFL_CHECK(state.last.shape() == (Shape{views, a.image.shape[1], a.image.shape[2]}), "rasterize_bwd: image ", a.image.shape,
-            ", the state was made for ", state.last.shape());
+  MFL_CHECK(state.last.shape() == (Shape{views, a.image.shape[1], a.image.shape[2]}), "rasterize_bwd: image ",
+            a.image.shape, ", the state was made for ", state.last.shape());
   if (a.mode == GradMode::ignore) return;
   check(s, "rasterize_bwd", "dsplat", a.dsplat, {views, n, kSplatSize}, t);
   if (s.device().is_meta()) {

@@ -1,7 +1,7 @@
 // Rasterizing, forward and backward.
 //   Map        one block of 8 warps a tile, a warp on 8x4 pixels, a thread on one. The block loads splats of the tile's
-//              list into shared memory, each with a mask of the warps whose pixels it can reach; a warp walks the set bits
-//              of its own mask only. Chunks (bin.h) are one launch each; pixels carry colour and T between them.
+//              list into shared memory, each with a mask of the warps whose pixels it can reach; a warp walks the set
+//              bits of its own mask only. Chunks (bin.h) are one launch each; pixels carry colour and T between them.
 //   Backward   front to back too, so that neither T nor the lists are walked twice: what a pixel receives from behind
 //              splat i is (its colour - what came so far) . g. A warp sums the nine moments of a splat over its pixels
 //              by folding, the block adds its warps in their order and writes them to the (splat, tile) slot; a second
@@ -9,6 +9,9 @@
 //   Bytes      an intersection: 4 + 48 forward; 4 + 48 + 3 x 36 backward (slots cleared, written, read).
 //   Bound by   instruction issue.
 //   Numerics   f32; the exponential is ex2.approx.    Deterministic: yes, no atomics on floats.
+//   Measured   H100 SXM, 1,572,866 Gaussians, 8 views of 512x512 (bench_splat), projection and binning included.
+//              Trained scene: 4.7 ms forward, 8.0 backward (15.2 M intersections; the pixel kernels 1.9 and 5.6, the
+//              sum 1.7). Initialised scene: 13.7 and 32.3 (18 chunks, 38 M intersections; pixel kernels 6.0 and 15.8).
 #include "kernels/common/launch.cuh"
 #include "kernels/splat/bin.h"
 #include "kernels/splat/blend.cuh"
@@ -22,7 +25,7 @@ constexpr int kForwardBatch = 256, kBackwardBatch = 64;
 // Where a block and a thread work.
 struct Place {
   int view, tile_x, tile_y, x, y;
-  std::int64_t pixel;   // in [V, H, W]
+  std::int64_t pixel;  // in [V, H, W]
   bool inside;
 };
 __device__ inline Place place_of(int tiles_x, int tiles_y, int height, int width) {
@@ -39,7 +42,7 @@ __device__ inline Place place_of(int tiles_x, int tiles_y, int height, int width
 
 // A splat in shared memory: a, c, opacity as weigh() takes them, the colour, and the mask of tile_parts().
 struct SharedSplat {
-  float4 a, b;   // b: c, opacity, r, g
+  float4 a, b;  // b: c, opacity, r, g
   float blue;
   std::uint32_t parts;
 };
@@ -57,10 +60,11 @@ struct Grid {
 };
 
 // gPixel [V, H, W]: r, g, b, T; T is negative once the pixel has stopped.
-__global__ void __launch_bounds__(kThreads) rasterize_fwd_kernel(
-    const float4* __restrict__ gSorted, const std::int32_t* __restrict__ gList, const int2* __restrict__ gRange, Grid grid,
-    float4* __restrict__ gPixel, std::int32_t* __restrict__ gLast, std::int32_t* __restrict__ gSeen,
-    std::uint8_t* __restrict__ gOpen, bool first) {
+__global__ void __launch_bounds__(kThreads)
+    rasterize_fwd_kernel(const float4* __restrict__ gSorted, const std::int32_t* __restrict__ gList,
+                         const int2* __restrict__ gRange, Grid grid, float4* __restrict__ gPixel,
+                         std::int32_t* __restrict__ gLast, std::int32_t* __restrict__ gSeen,
+                         std::uint8_t* __restrict__ gOpen, bool first) {
   __shared__ float4 sA[kForwardBatch], sB[kForwardBatch];
   __shared__ float sBlue[kForwardBatch];
   __shared__ std::uint32_t sParts[kForwardBatch];
@@ -118,8 +122,8 @@ __global__ void __launch_bounds__(kThreads) rasterize_fwd_kernel(
   }
 }
 
-__global__ void rasterize_finish_kernel(const float4* __restrict__ gPixel, float* __restrict__ gImage, std::int64_t pixels,
-                                        float r, float g, float b) {
+__global__ void rasterize_finish_kernel(const float4* __restrict__ gPixel, float* __restrict__ gImage,
+                                        std::int64_t pixels, float r, float g, float b) {
   const std::int64_t i = std::int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= pixels) return;
   const float4 p = gPixel[i];
@@ -145,10 +149,12 @@ __device__ inline float fold8(float (&v)[8], int lane) {
 
 // gPixel [V, H, W]: T and what is still to come, (colour behind) . g. gSlot [slots, 9]: q, q dx, q dy, q dx^2, q dx dy,
 // q dy^2 with q = dL/dpower, then dL/drgb; summed over the tile's pixels.
-__global__ void __launch_bounds__(kThreads) rasterize_bwd_kernel(
-    const float4* __restrict__ gSorted, const std::int32_t* __restrict__ gList, const int2* __restrict__ gRange, Grid grid,
-    const float* __restrict__ gImage, const float* __restrict__ gDimage, const std::int32_t* __restrict__ gLast,
-    float2* __restrict__ gPixel, std::int32_t* __restrict__ gSeen, float* __restrict__ gSlot, bool first, bool more) {
+__global__ void __launch_bounds__(kThreads)
+    rasterize_bwd_kernel(const float4* __restrict__ gSorted, const std::int32_t* __restrict__ gList,
+                         const int2* __restrict__ gRange, Grid grid, const float* __restrict__ gImage,
+                         const float* __restrict__ gDimage, const std::int32_t* __restrict__ gLast,
+                         float2* __restrict__ gPixel, std::int32_t* __restrict__ gSeen, float* __restrict__ gSlot,
+                         bool first, bool more) {
   __shared__ float4 sA[kBackwardBatch], sB[kBackwardBatch];
   __shared__ float sBlue[kBackwardBatch];
   __shared__ std::uint32_t sParts[kBackwardBatch], sSlot[kBackwardBatch];
@@ -160,7 +166,7 @@ __global__ void __launch_bounds__(kThreads) rasterize_bwd_kernel(
   const Place at = place_of(grid.tiles_x, grid.tiles_y, grid.height, grid.width);
   const int seen = first ? 0 : gSeen[blockIdx.x];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int limit = at.inside ? min(gLast[at.pixel] - seen, n) : 0;   // splats of this chunk that the pixel reached
+  const int limit = at.inside ? min(gLast[at.pixel] - seen, n) : 0;  // splats of this chunk that the pixel reached
   int warp_limit = limit;
 #pragma unroll
   for (int bit = 16; bit > 0; bit /= 2) warp_limit = max(warp_limit, __shfl_xor_sync(0xffffffffu, warp_limit, bit));
@@ -211,7 +217,7 @@ __global__ void __launch_bounds__(kThreads) rasterize_bwd_kernel(
         if (counts) {
           const float share = w.alpha * t, colour = b.z * g[0] + b.w * g[1] + sBlue[j] * g[2], left = 1 - w.alpha;
           rest -= share * colour;
-          const float q = w.raw * (t * colour - __fdividef(rest, left));   // the clamp at 0.99 is not differentiated
+          const float q = w.raw * (t * colour - __fdividef(rest, left));  // the clamp at 0.99 is not differentiated
           t *= left;
           v[0] = q, v[1] = q * w.dx, v[2] = q * w.dy;
           v[3] = v[1] * w.dx, v[4] = v[1] * w.dy, v[5] = v[2] * w.dy;
@@ -242,11 +248,10 @@ __global__ void __launch_bounds__(kThreads) rasterize_bwd_kernel(
 }
 
 // Sixteen threads an entry of the chunk, one a moment.
-__global__ void __launch_bounds__(kThreads) rasterize_sum_kernel(const float4* __restrict__ gSorted,
-                                                                 const std::int32_t* __restrict__ gOrder,
-                                                                 const std::int32_t* __restrict__ gSpan,
-                                                                 const float* __restrict__ gSlot, float* __restrict__ gDsplat,
-                                                                 std::int64_t entries, int views, bool accumulate) {
+__global__ void __launch_bounds__(kThreads)
+    rasterize_sum_kernel(const float4* __restrict__ gSorted, const std::int32_t* __restrict__ gOrder,
+                         const std::int32_t* __restrict__ gSpan, const float* __restrict__ gSlot,
+                         float* __restrict__ gDsplat, std::int64_t entries, int views, bool accumulate) {
   const std::int64_t entry = (std::int64_t(blockIdx.x) * kThreads + threadIdx.x) / 16;
   const int k = threadIdx.x % 16;
   const bool own = entry < entries;
@@ -255,8 +260,10 @@ __global__ void __launch_bounds__(kThreads) rasterize_sum_kernel(const float4* _
     int low = 0, high = views - 1;
     while (low < high) {
       const int mid = (low + high + 1) / 2;
-      if (gSpan[4 * mid + 2] <= entry) low = mid;
-      else high = mid - 1;
+      if (gSpan[4 * mid + 2] <= entry)
+        low = mid;
+      else
+        high = mid - 1;
     }
     place = gSpan[4 * low] + (entry - gSpan[4 * low + 2]);
   }
@@ -283,16 +290,23 @@ __global__ void __launch_bounds__(kThreads) rasterize_sum_kernel(const float4* _
 }
 
 Grid grid_of(const Shape& image) {
-  return {int(ceil_div(image[2], std::int64_t(kSplatTile))), int(ceil_div(image[1], std::int64_t(kSplatTile))), int(image[1]),
-          int(image[2])};
+  return {int(ceil_div(image[2], std::int64_t(kSplatTile))), int(ceil_div(image[1], std::int64_t(kSplatTile))),
+          int(image[1]), int(image[2])};
 }
-template <class T> T* raw(const Tensor& t) { return static_cast<T*>(View(t).data); }
-template <class T> const T* raw_const(const Tensor& t) { return static_cast<const T*>(ConstView(t).data); }
+template <class T>
+T* raw(const Tensor& t) {
+  return static_cast<T*>(View(t).data);
+}
+template <class T>
+const T* raw_const(const Tensor& t) {
+  return static_cast<const T*>(ConstView(t).data);
+}
 
 }  // namespace
 
 void rasterize_fwd(const Stream& s, Arena& arena, const RasterizeFwd& a, RasterizeState* saved) {
-  if (a.splat.dtype != DType::f32) throw_error<DeviceError>("rasterize_fwd: ", a.splat.dtype, " is not supported on CUDA (f32 is)");
+  if (a.splat.dtype != DType::f32)
+    throw_error<DeviceError>("rasterize_fwd: ", a.splat.dtype, " is not supported on CUDA (f32 is)");
   const std::int64_t views = a.image.shape[0], pixels = a.image.numel() / 3;
   const Grid grid = grid_of(a.image.shape);
   const std::int64_t tiles = views * grid.tiles_x * grid.tiles_y;
@@ -300,7 +314,8 @@ void rasterize_fwd(const Stream& s, Arena& arena, const RasterizeFwd& a, Rasteri
   RasterizeState state;
   state.last = arena.empty({views, a.image.shape[1], a.image.shape[2]}, DType::i32, {"last contributor"});
   Tensor pixel = arena.empty({pixels, 4}, DType::f32, {"pixel state"});
-  Tensor seen = arena.empty({tiles}, DType::i32, {"intersections seen"}), open = arena.empty({tiles}, DType::u8, {"open tiles"});
+  Tensor seen = arena.empty({tiles}, DType::i32, {"intersections seen"}),
+         open = arena.empty({tiles}, DType::u8, {"open tiles"});
   SplatBins bins(s, arena, a, state);
   for (bool first = true;; first = false) {
     RasterizeState::Chunk chunk;
@@ -308,8 +323,8 @@ void rasterize_fwd(const Stream& s, Arena& arena, const RasterizeFwd& a, Rasteri
     if (first || chunk.list) {
       rasterize_fwd_kernel<<<unsigned(tiles), kThreads, 0, native(s)>>>(
           raw_const<float4>(state.sorted), chunk.list ? raw_const<std::int32_t>(chunk.list) : nullptr,
-          raw_const<int2>(chunk.ranges), grid, raw<float4>(pixel), raw<std::int32_t>(state.last), raw<std::int32_t>(seen),
-          raw<std::uint8_t>(open), first);
+          raw_const<int2>(chunk.ranges), grid, raw<float4>(pixel), raw<std::int32_t>(state.last),
+          raw<std::int32_t>(seen), raw<std::uint8_t>(open), first);
       check_launch("rasterize_fwd_kernel", s);
     }
     if (saved && chunk.list) state.chunks.push_back(std::move(chunk));
@@ -322,7 +337,8 @@ void rasterize_fwd(const Stream& s, Arena& arena, const RasterizeFwd& a, Rasteri
 }
 
 void rasterize_bwd(const Stream& s, Arena& arena, const RasterizeBwd& a, const RasterizeState& state) {
-  if (a.image.dtype != DType::f32) throw_error<DeviceError>("rasterize_bwd: ", a.image.dtype, " is not supported on CUDA (f32 is)");
+  if (a.image.dtype != DType::f32)
+    throw_error<DeviceError>("rasterize_bwd: ", a.image.dtype, " is not supported on CUDA (f32 is)");
   const std::int64_t views = a.image.shape[0], pixels = a.image.numel() / 3;
   const Grid grid = grid_of(a.image.shape);
   const std::int64_t tiles = views * grid.tiles_x * grid.tiles_y;
@@ -344,7 +360,8 @@ void rasterize_bwd(const Stream& s, Arena& arena, const RasterizeBwd& a, const R
     rasterize_bwd_kernel<<<unsigned(tiles), kThreads, 0, native(s)>>>(
         raw_const<float4>(state.sorted), raw_const<std::int32_t>(c.list), raw_const<int2>(c.ranges), grid,
         pointer<float>(a.image), pointer<float>(a.dimage), raw_const<std::int32_t>(state.last),
-        several ? raw<float2>(pixel) : nullptr, several ? raw<std::int32_t>(seen) : nullptr, raw<float>(slots), i == 0, several);
+        several ? raw<float2>(pixel) : nullptr, several ? raw<std::int32_t>(seen) : nullptr, raw<float>(slots), i == 0,
+        several);
     check_launch("rasterize_bwd_kernel", s);
     rasterize_sum_kernel<<<unsigned(ceil_div(c.entries * 16, std::int64_t(kThreads))), kThreads, 0, native(s)>>>(
         raw_const<float4>(state.sorted), raw_const<std::int32_t>(state.order), raw_const<std::int32_t>(c.spans),

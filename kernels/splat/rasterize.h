@@ -4,9 +4,9 @@
 // below 1/255; a pixel stops before the splat that would bring T below 1e-4. Order: view depth as f32, then index.
 //
 // Data-dependent sizes. The oracle needs none. On CUDA the intersections of splats with tiles are listed in one or more
-// depth chunks of at most kRasterizeChunk, each one allocated exactly after its size has been read back to the host (two
-// reads of a few bytes a chunk; most scenes are one chunk). Nothing is ever cut off: what does not fit the arena throws
-// OutOfMemory. On the meta device the arena counts one full chunk.
+// depth chunks of at most kRasterizeChunk, each one allocated exactly after its size has been read back to the host
+// (two reads of a few bytes a chunk; most scenes are one chunk). Nothing is ever cut off: what does not fit the arena
+// throws OutOfMemory. On the meta device the arena counts one full chunk.
 #pragma once
 
 #include <vector>
@@ -31,21 +31,21 @@ struct RasterizeState {
   Tensor last;           // [V, H, W] i32: one more than the place, in its list, of a pixel's last contributor
   Tensor transmittance;  // [V, H, W] T_end, CPU only
   struct Chunk {
-    Tensor list;         // [intersections] i32: places in `sorted`, by tile, then depth
-    Tensor ranges;       // [V * tiles, 2] i32: begin and end of a tile's part of the list
-    Tensor spans;        // [V, 4] i32: first place and number of a view's splats in the chunk; entries, slots before them
-    std::int64_t entries = 0, slots = 0;   // splats; tiles of their (tight) rectangles
+    Tensor list;    // [intersections] i32: places in `sorted`, by tile, then depth
+    Tensor ranges;  // [V * tiles, 2] i32: begin and end of a tile's part of the list
+    Tensor spans;   // [V, 4] i32: first place and number of a view's splats in the chunk; entries, slots before them
+    std::int64_t entries = 0, slots = 0;  // splats; tiles of their (tight) rectangles
   };
   std::vector<Chunk> chunks;
 };
 
 struct RasterizeFwd {
-  ConstView splat;       // [V, N, 9]     f64 | f32
-  ConstView depth;       // [V, N]        same type
-  ConstView rect;        // [V, N]        i32, see splat_rect; 0: not seen
+  ConstView splat;  // [V, N, 9]     f64 | f32
+  ConstView depth;  // [V, N]        same type
+  ConstView rect;   // [V, N]        i32, as in ProjectFwd; 0: not seen
   float background[3] = {1, 1, 1};
-  View image;            // [V, H, W, 3]  same type
-  std::int64_t chunk = kRasterizeChunk;   // CUDA: most intersections in a chunk; the result does not depend on it
+  View image;                            // [V, H, W, 3]  same type
+  std::int64_t chunk = kRasterizeChunk;  // CUDA: most intersections in a chunk; the result does not depend on it
 };
 // `saved` null: nothing is kept.
 void rasterize_fwd(const Stream&, Arena&, const RasterizeFwd&, RasterizeState* saved);
@@ -54,9 +54,9 @@ void rasterize_fwd(const Stream&, Arena&, const RasterizeFwd&, RasterizeState* s
 //   dc_i += alpha_i T_i g,   dalpha_i = T_i c_i.g - S_i.g / (1 - alpha_i);   min(0.99, .) passes the gradient.
 struct RasterizeBwd {
   float background[3] = {1, 1, 1};
-  ConstView image;       // [V, H, W, 3]  what forward wrote
-  ConstView dimage;      // [V, H, W, 3]
-  View dsplat;           // [V, N, 9]
+  ConstView image;   // [V, H, W, 3]  what forward wrote
+  ConstView dimage;  // [V, H, W, 3]
+  View dsplat;       // [V, N, 9]
   GradMode mode = GradMode::overwrite;
 };
 void rasterize_bwd(const Stream&, Arena&, const RasterizeBwd&, const RasterizeState&);

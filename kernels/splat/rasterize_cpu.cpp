@@ -25,18 +25,22 @@ Box reach(const T* s, std::uint32_t rect, int width, int row0, int row1) {
   const double q = 2 * std::log(255 * double(s[5])), det = double(s[2]) * double(s[4]) - double(s[3]) * double(s[3]);
   if (!(q >= -1e-4)) return {0, 0, 0, 0};
   if (det > 0) {
-    const double hx = std::sqrt(std::max(q, 0.0) * double(s[4]) / det) + 1, hy = std::sqrt(std::max(q, 0.0) * double(s[2]) / det) + 1;
-    b.x0 = int(std::max(double(b.x0), std::ceil(double(s[0]) - hx)));
-    b.x1 = int(std::min(double(b.x1), std::floor(double(s[0]) + hx) + 1));
-    b.y0 = int(std::max(double(b.y0), std::ceil(double(s[1]) - hy)));
-    b.y1 = int(std::min(double(b.y1), std::floor(double(s[1]) + hy) + 1));
+    const double hx = std::sqrt(std::max(q, 0.0) * double(s[4]) / det) + 1,
+                 hy = std::sqrt(std::max(q, 0.0) * double(s[2]) / det) + 1;
+    auto clip = [](int& from, int& to, double centre, double half) {
+      const double low = from, high = std::max(from, to);
+      from = int(std::clamp(std::ceil(centre - half), low, high));
+      to = int(std::clamp(std::floor(centre + half) + 1, low, high));
+    };
+    clip(b.x0, b.x1, double(s[0]), hx);
+    clip(b.y0, b.y1, double(s[1]), hy);
   }
   return b;
 }
 
 template <class T>
 struct Weight {
-  T alpha, falloff, dx, dy;   // alpha 0: skipped
+  T alpha, falloff, dx, dy;  // alpha 0: skipped
 };
 template <class T>
 Weight<T> weigh(const T* s, T faint, int x, int y) {
@@ -70,15 +74,17 @@ void fwd(Arena& arena, const RasterizeFwd& a, RasterizeState* saved) {
   T* sorted = state.sorted.data<T>();
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t v = 0; v < views; ++v) {
-    std::vector<std::pair<std::uint32_t, std::int32_t>> keys;   // bits of a positive f32 order as the number does
+    std::vector<std::pair<std::uint32_t, std::int32_t>> keys;  // bits of a positive f32 order as the number does
     for (std::int64_t i = 0; i < n; ++i)
-      if (rect[v * n + i] != 0) keys.push_back({std::bit_cast<std::uint32_t>(float(depth[v * n + i])), std::int32_t(i)});
+      if (rect[v * n + i] != 0)
+        keys.push_back({std::bit_cast<std::uint32_t>(float(depth[v * n + i])), std::int32_t(i)});
     std::sort(keys.begin(), keys.end());
     for (std::int64_t r = 0; r < n; ++r) {
       const std::int64_t i = r < std::int64_t(keys.size()) ? keys[std::size_t(r)].second : -1;
       order[v * n + r] = std::int32_t(i);
       rects[v * n + r] = i < 0 ? 0 : rect[v * n + i];
-      for (int e = 0; e < kSplatSize; ++e) sorted[kSplatSize * (v * n + r) + e] = i < 0 ? T(0) : splat[kSplatSize * (v * n + i) + e];
+      for (int e = 0; e < kSplatSize; ++e)
+        sorted[kSplatSize * (v * n + r) + e] = i < 0 ? T(0) : splat[kSplatSize * (v * n + i) + e];
     }
   }
   const int bands = (height + kSplatTile - 1) / kSplatTile;
@@ -94,7 +100,9 @@ void fwd(Arena& arena, const RasterizeFwd& a, RasterizeState* saved) {
     for (std::int64_t r = 0; r < n && order[v * n + r] >= 0; ++r) {
       const T* s = sorted + kSplatSize * (v * n + r);
       const std::uint32_t tiles = std::uint32_t(rects[v * n + r]);
-      if (int((tiles >> 8 & 255) * kSplatTile) >= row1 || int(((tiles >> 8 & 255) + (tiles >> 24)) * kSplatTile) <= row0) continue;
+      if (int((tiles >> 8 & 255) * kSplatTile) >= row1 ||
+          int(((tiles >> 8 & 255) + (tiles >> 24)) * kSplatTile) <= row0)
+        continue;
       const Box b = reach(s, tiles, width, row0, row1);
       const T faint = b.x1 > b.x0 && b.y1 > b.y0 ? faint_power(s) : T(0);
       for (int y = b.y0; y < b.y1; ++y)
@@ -158,7 +166,7 @@ void bwd(const RasterizeBwd& a, const RasterizeState& state) {
             colour = w.alpha * s[6 + c] + (1 - w.alpha) * colour;
           }
           dalpha = dalpha * transmittance - end[p] / (1 - w.alpha) * to_background;
-          const T dpower = s[5] * w.falloff * dalpha;   // 0.99 is not differentiated
+          const T dpower = s[5] * w.falloff * dalpha;  // 0.99 is not differentiated
           sum[0] -= double(dpower * (s[2] * w.dx + s[3] * w.dy));
           sum[1] -= double(dpower * (s[4] * w.dy + s[3] * w.dx));
           sum[2] -= double(dpower * w.dx * w.dx) / 2;
@@ -175,12 +183,16 @@ void bwd(const RasterizeBwd& a, const RasterizeState& state) {
 }  // namespace
 
 void rasterize_fwd(Arena& arena, const RasterizeFwd& a, RasterizeState* saved) {
-  if (a.splat.dtype == DType::f64) fwd<double>(arena, a, saved);
-  else fwd<float>(arena, a, saved);
+  if (a.splat.dtype == DType::f64)
+    fwd<double>(arena, a, saved);
+  else
+    fwd<float>(arena, a, saved);
 }
 void rasterize_bwd(const RasterizeBwd& a, const RasterizeState& state) {
-  if (a.image.dtype == DType::f64) bwd<double>(a, state);
-  else bwd<float>(a, state);
+  if (a.image.dtype == DType::f64)
+    bwd<double>(a, state);
+  else
+    bwd<float>(a, state);
 }
 
 }  // namespace mfl::cpu

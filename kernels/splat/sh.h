@@ -1,5 +1,5 @@
-// Real spherical harmonics of degree 0 to 3, with the signs of 3D Gaussian splatting: sum_k coefficient_k Y_k(direction).
-// Host and device.
+// Real spherical harmonics of degree 0 to 3, with the signs of 3D Gaussian splatting:
+//   sum_k coefficient_k Y_k(direction).    Host and device.
 #pragma once
 
 #include "runtime/rng.h"

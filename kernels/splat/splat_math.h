@@ -1,4 +1,5 @@
-// One Gaussian to one camera's splat, and back. The formulas of project.h, once for the oracle (f64, f32) and the kernel.
+// One Gaussian to one camera's splat, and back. The formulas of project.h, once for the oracle (f64, f32) and the
+// kernel.
 #pragma once
 
 #include <cmath>
@@ -10,18 +11,18 @@
 
 namespace mfl {
 
-inline constexpr double kSplatNear = 0.2;       // view depth at or below which a Gaussian is not seen
-inline constexpr double kSplatDilation = 0.3;   // pixels^2, added to both variances
+inline constexpr double kSplatNear = 0.2;      // view depth at or below which a Gaussian is not seen
+inline constexpr double kSplatDilation = 0.3;  // pixels^2, added to both variances
 
 // A Gaussian after activation.
 template <class T>
 struct ActiveGaussian {
   T x[3];
-  T scale[3];            // m exp(scaling)
-  T q[4], length;        // unit quaternion w, x, y, z; the length it had, at least 1e-12
-  T rotation[9];         // R(q), row-major
+  T scale[3];      // m exp(scaling)
+  T q[4], length;  // unit quaternion w, x, y, z; the length it had, at least 1e-12
+  T rotation[9];   // R(q), row-major
   T opacity;
-  T cov[6];              // R diag(s^2) R^T: xx, xy, xz, yy, yz, zz
+  T cov[6];  // R diag(s^2) R^T: xx, xy, xz, yy, yz, zz
 };
 
 template <class T>
@@ -41,7 +42,9 @@ MFL_HD ActiveGaussian<T> activate(const T* xyz, const T* scaling, const T* rotat
   T l[9];
   for (int i = 0; i < 3; ++i)
     for (int k = 0; k < 3; ++k) l[3 * i + k] = r[3 * i + k] * g.scale[k];
-  auto dot = [&](int i, int j) { return l[3 * i] * l[3 * j] + l[3 * i + 1] * l[3 * j + 1] + l[3 * i + 2] * l[3 * j + 2]; };
+  auto dot = [&](int i, int j) {
+    return l[3 * i] * l[3 * j] + l[3 * i + 1] * l[3 * j + 1] + l[3 * i + 2] * l[3 * j + 2];
+  };
   g.cov[0] = dot(0, 0), g.cov[1] = dot(0, 1), g.cov[2] = dot(0, 2);
   g.cov[3] = dot(1, 1), g.cov[4] = dot(1, 2), g.cov[5] = dot(2, 2);
   g.opacity = T(1) / (T(1) + std::exp(-opacity));
@@ -51,11 +54,11 @@ MFL_HD ActiveGaussian<T> activate(const T* xyz, const T* scaling, const T* rotat
 // What both directions need of a Gaussian in front of a camera.
 template <class T>
 struct ViewGaussian {
-  T t[3];                // in camera axes
-  T tx, ty;              // clamped for the Jacobian
+  T t[3];    // in camera axes
+  T tx, ty;  // clamped for the Jacobian
   bool inside_x, inside_y;
-  T m[6];                // J W, [2, 3]
-  T a, b, c, det;        // Sigma, dilated: [[a, b], [b, c]]
+  T m[6];          // J W, [2, 3]
+  T a, b, c, det;  // Sigma, dilated: [[a, b], [b, c]]
 };
 
 // False: at or behind the near plane, or a singular Sigma.
@@ -72,7 +75,7 @@ MFL_HD bool see(const ActiveGaussian<T>& g, const SplatCamera<T>& k, ViewGaussia
   const T jx = k.fx / z, jy = k.fy / z, jxz = -k.fx * v.tx / (z * z), jyz = -k.fy * v.ty / (z * z);
   for (int i = 0; i < 3; ++i) v.m[i] = jx * k.w[i] + jxz * k.w[6 + i], v.m[3 + i] = jy * k.w[3 + i] + jyz * k.w[6 + i];
   const T* s = g.cov;
-  T n[6];                // M Sigma3, [2, 3]
+  T n[6];  // M Sigma3, [2, 3]
   for (int r = 0; r < 2; ++r) {
     const T* m = v.m + 3 * r;
     n[3 * r] = m[0] * s[0] + m[1] * s[1] + m[2] * s[2];
@@ -98,17 +101,18 @@ MFL_HD T view_direction(const ActiveGaussian<T>& g, const SplatCamera<T>& k, T* 
 
 template <class T>
 struct SplatOut {
-  T value[kSplatSize] = {};   // u, v, A, B, C, opacity, r, g, b
+  T value[kSplatSize] = {};  // u, v, A, B, C, opacity, r, g, b
   T depth = 0;
-  std::uint32_t rect = 0;     // tile x | y << 8 | columns << 16 | rows << 24; 0: not seen
+  std::uint32_t rect = 0;  // tile x | y << 8 | columns << 16 | rows << 24; 0: not seen
 };
 
-// Tiles [from, to) of a grid of `tiles` that the interval centre +- radius (pixels) touches; truncation as in the reference.
+// Tiles [from, to) of a grid of `tiles` that the interval centre +- radius (pixels) touches; truncation as in the
+// reference.
 template <class T>
 MFL_HD void tile_span(T centre, T radius, int tiles, int& from, int& to) {
   auto clamped = [tiles](T x) {
     const T t = std::trunc(x);
-    return t > 0 ? (t < T(tiles) ? int(t) : tiles) : 0;   // NaN: 0
+    return t > 0 ? (t < T(tiles) ? int(t) : tiles) : 0;  // NaN: 0
   };
   from = clamped((centre - radius) / kSplatTile);
   to = clamped((centre + radius + (kSplatTile - 1)) / kSplatTile);
@@ -146,8 +150,8 @@ MFL_HD SplatOut<T> project_one(const ActiveGaussian<T>& g, const SplatCamera<T>&
   return out;
 }
 
-// Gradients of one Gaussian, summed over views. cov is the gradient by a symmetric matrix's six entries, each off-diagonal
-// one standing for its two places.
+// Gradients of one Gaussian, summed over views. cov is the gradient by a symmetric matrix's six entries, each
+// off-diagonal one standing for its two places.
 template <int kDegree, class T>
 struct GaussianGrad {
   T xyz[3] = {}, cov[6] = {}, opacity = 0;
@@ -210,7 +214,7 @@ MFL_HD void project_one_backward(const ActiveGaussian<T>& g, const SplatCamera<T
   for (int ch = 0; ch < 3; ++ch) {
     T sum = T(0.5);
     for (int i = 0; i < sh_coefficients(kDegree); ++i) sum += y[i] * features[3 * i + ch];
-    if (!(sum > 0)) continue;   // clamped: no gradient
+    if (!(sum > 0)) continue;  // clamped: no gradient
     for (int i = 0; i < sh_coefficients(kDegree); ++i) {
       out.features[3 * i + ch] += y[i] * d[6 + ch];
       if constexpr (kDegree > 0)
@@ -228,8 +232,8 @@ template <int kDegree, class T>
 MFL_HD void activate_backward(const ActiveGaussian<T>& g, const GaussianGrad<kDegree, T>& d, T* dscaling, T* drotation,
                               T* dopacity) {
   // Sigma3 = L L^T, L = R diag(s)
-  const T full[9] = {d.cov[0], d.cov[1] / 2, d.cov[2] / 2, d.cov[1] / 2, d.cov[3], d.cov[4] / 2, d.cov[2] / 2, d.cov[4] / 2,
-                     d.cov[5]};
+  const T full[9] = {d.cov[0],     d.cov[1] / 2, d.cov[2] / 2, d.cov[1] / 2, d.cov[3],
+                     d.cov[4] / 2, d.cov[2] / 2, d.cov[4] / 2, d.cov[5]};
   T dr[9];
   for (int k = 0; k < 3; ++k) {
     T ds = 0;

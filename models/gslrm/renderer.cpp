@@ -14,13 +14,25 @@ Tensor Renderer::forward(Ctx& cx, Arena& render_arena, const Gaussians& g, const
   {
     Tensor splat = render_arena.empty({views, n, kSplatSize}, cx.precision.accum, {"splats"});
     Tensor depth = render_arena.empty({views, n}, cx.precision.accum, {"splat depth"});
-    project_fwd(cx.stream, {.xyz = g.xyz, .features = g.features, .scaling = g.scaling, .rotation = g.rotation,
-                            .opacity = g.opacity, .c2w = k.c2w, .fxfycxcy = k.fxfycxcy, .height = k.height,
-                            .width = k.width, .scaling_modifier = scaling_modifier, .splat = splat, .depth = depth,
+    project_fwd(cx.stream, {.xyz = g.xyz,
+                            .features = g.features,
+                            .scaling = g.scaling,
+                            .rotation = g.rotation,
+                            .opacity = g.opacity,
+                            .c2w = k.c2w,
+                            .fxfycxcy = k.fxfycxcy,
+                            .height = k.height,
+                            .width = k.width,
+                            .scaling_modifier = scaling_modifier,
+                            .splat = splat,
+                            .depth = depth,
                             .rect = rect});
     rasterize_fwd(cx.stream, render_arena,
-                  {.splat = splat, .depth = depth, .rect = rect,
-                   .background = {background[0], background[1], background[2]}, .image = image},
+                  {.splat = splat,
+                   .depth = depth,
+                   .rect = rect,
+                   .background = {background[0], background[1], background[2]},
+                   .image = image},
                   cx.saving ? &state : nullptr);
   }
   if (cx.saving) {
@@ -44,14 +56,28 @@ Gaussians Renderer::backward(Ctx& cx, Arena& render_arena, Saved saved, const Te
               cx.accum(g.opacity.shape(), {"d opacity"})};
   Tensor dsplat = render_arena.empty({views, n, kSplatSize}, cx.precision.accum, {"splat gradients"});
   rasterize_bwd(cx.stream, render_arena,
-                {.background = {background[0], background[1], background[2]}, .image = saved.image, .dimage = dimage,
+                {.background = {background[0], background[1], background[2]},
+                 .image = saved.image,
+                 .dimage = dimage,
                  .dsplat = dsplat},
                 saved.raster);
   saved.raster = {};
-  project_bwd(cx.stream, {.xyz = g.xyz, .features = g.features, .scaling = g.scaling, .rotation = g.rotation,
-                          .opacity = g.opacity, .c2w = k.c2w, .fxfycxcy = k.fxfycxcy, .height = k.height,
-                          .width = k.width, .scaling_modifier = scaling_modifier, .rect = saved.rect, .dsplat = dsplat,
-                          .dxyz = d.xyz, .dfeatures = d.features, .dscaling = d.scaling, .drotation = d.rotation,
+  project_bwd(cx.stream, {.xyz = g.xyz,
+                          .features = g.features,
+                          .scaling = g.scaling,
+                          .rotation = g.rotation,
+                          .opacity = g.opacity,
+                          .c2w = k.c2w,
+                          .fxfycxcy = k.fxfycxcy,
+                          .height = k.height,
+                          .width = k.width,
+                          .scaling_modifier = scaling_modifier,
+                          .rect = saved.rect,
+                          .dsplat = dsplat,
+                          .dxyz = d.xyz,
+                          .dfeatures = d.features,
+                          .dscaling = d.scaling,
+                          .drotation = d.rotation,
                           .dopacity = d.opacity});
   return d;
 }

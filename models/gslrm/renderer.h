@@ -1,8 +1,8 @@
-// Gaussians and cameras to images, and image gradients back to the Gaussians.   Kerbl et al. 2023, with the constants of
-// diff-gaussian-rasterization
+// Gaussians and cameras to images, and image gradients back to the Gaussians.
+//                                          Kerbl et al. 2023, with the constants of diff-gaussian-rasterization
 //
-// All views of a scene in one pass. Buffers whose size depends on the data come from `render_arena`, so that nothing else
-// moves when a scene needs more; on CUDA the forward pass reads the number of intersections back to the host (see
+// All views of a scene in one pass. Buffers whose size depends on the data come from `render_arena`, so that nothing
+// else moves when a scene needs more; on CUDA the forward pass reads the number of intersections back to the host (see
 // kernels/splat/rasterize.h). Cameras get no gradient.
 #pragma once
 
@@ -13,20 +13,21 @@
 namespace mfl::gslrm {
 
 struct Renderer {
-  float scaling_modifier = 1;              // multiplies every scale
+  float scaling_modifier = 1;  // multiplies every scale
   float background[3] = {1, 1, 1};
 
   struct Saved {
-    Gaussians gaussians;                   // the inputs
+    Gaussians gaussians;  // the inputs
     Cameras cameras;
-    Tensor image;                          // [V, H, W, 3]  the output
-    Tensor rect;                           // [V, N]        i32
+    Tensor image;  // [V, H, W, 3]  the output
+    Tensor rect;   // [V, N]        i32
     RasterizeState raster;
   };
 
   // Image [V, H, W, 3], accum type, from cx.arena. Empty Saved when !cx.saving.
   Tensor forward(Ctx& cx, Arena& render_arena, const Gaussians&, const Cameras&, Saved&) const;
-  // Gradients of xyz, features, scaling, rotation and opacity, shaped like the inputs, from cx.arena. dimage [V, H, W, 3].
+  // Gradients of xyz, features, scaling, rotation and opacity, shaped like the inputs, from cx.arena. dimage [V, H, W,
+  // 3].
   Gaussians backward(Ctx& cx, Arena& render_arena, Saved, const Tensor& dimage) const;
 };
 

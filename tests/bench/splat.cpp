@@ -1,16 +1,20 @@
-// Rendering forward and backward, on the two ring scenes of tests/support/splat_scene.h: one JSON line a scene.
+// Rendering forward and backward, on the two ring scenes of tests/support/splat_scene.h: one record a scene, as
+// mfl_bench keeps them.
 //
 //   bench_splat [size = 512] [repeats = 10] [scene: trained, initialised or both]
 //
-// `render_ms` and `render_backward_ms` are medians of the whole Renderer; the others are its four stages, timed apart.
+// Medians. `render_ms` and `render_backward_ms` are the whole Renderer; the others are its four stages, timed apart.
+// Intersections, slots and listed splats are sums over the depth chunks.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "kernels/splat/project.h"
 #include "models/gslrm/renderer.h"
 #include "runtime/rng.h"
+#include "tests/bench/machine.h"
 #include "tests/support/splat_scene.h"
 
 namespace mfl {
@@ -61,27 +65,50 @@ void run(const char* name, test::SceneKind kind, int size, int repeats) {
     const double b = timed([&] { Renderer{}.backward(cx, render_arena, std::move(saved), dimage); });
     if (i >= 2) forward.push_back(f), backward.push_back(b);
   }
-  const double peak = double(render_arena.peak_bytes());
   std::int64_t entries = 0, slots = 0, listed = 0;
   std::size_t chunks = 0;
   for (int i = 0; i < repeats + 2; ++i) {
     Tensor image = arena.empty({views, size, size, 3}, DType::f32), rect = render_arena.empty({views, n}, DType::i32),
-           splat = render_arena.empty({views, n, kSplatSize}, DType::f32), depth = render_arena.empty({views, n}, DType::f32);
+           splat = render_arena.empty({views, n, kSplatSize}, DType::f32),
+           depth = render_arena.empty({views, n}, DType::f32);
     Gaussians d{arena.empty({n, 3}, DType::f32), arena.empty({n, 1, 3}, DType::f32), arena.empty({n, 3}, DType::f32),
                 arena.empty({n, 4}, DType::f32), arena.empty({n, 1}, DType::f32)};
     RasterizeState state;
     double ms[4];
     ms[0] = timed([&] {
-      project_fwd(s, {.xyz = g.xyz, .features = g.features, .scaling = g.scaling, .rotation = g.rotation, .opacity = g.opacity,
-                      .c2w = k.c2w, .fxfycxcy = k.fxfycxcy, .height = size, .width = size, .splat = splat, .depth = depth,
+      project_fwd(s, {.xyz = g.xyz,
+                      .features = g.features,
+                      .scaling = g.scaling,
+                      .rotation = g.rotation,
+                      .opacity = g.opacity,
+                      .c2w = k.c2w,
+                      .fxfycxcy = k.fxfycxcy,
+                      .height = size,
+                      .width = size,
+                      .splat = splat,
+                      .depth = depth,
                       .rect = rect});
     });
-    ms[1] = timed([&] { rasterize_fwd(s, render_arena, {.splat = splat, .depth = depth, .rect = rect, .image = image}, &state); });
+    ms[1] = timed([&] {
+      rasterize_fwd(s, render_arena, {.splat = splat, .depth = depth, .rect = rect, .image = image}, &state);
+    });
     ms[2] = timed([&] { rasterize_bwd(s, render_arena, {.image = image, .dimage = dimage, .dsplat = splat}, state); });
     ms[3] = timed([&] {
-      project_bwd(s, {.xyz = g.xyz, .features = g.features, .scaling = g.scaling, .rotation = g.rotation, .opacity = g.opacity,
-                      .c2w = k.c2w, .fxfycxcy = k.fxfycxcy, .height = size, .width = size, .rect = rect, .dsplat = splat,
-                      .dxyz = d.xyz, .dfeatures = d.features, .dscaling = d.scaling, .drotation = d.rotation,
+      project_bwd(s, {.xyz = g.xyz,
+                      .features = g.features,
+                      .scaling = g.scaling,
+                      .rotation = g.rotation,
+                      .opacity = g.opacity,
+                      .c2w = k.c2w,
+                      .fxfycxcy = k.fxfycxcy,
+                      .height = size,
+                      .width = size,
+                      .rect = rect,
+                      .dsplat = splat,
+                      .dxyz = d.xyz,
+                      .dfeatures = d.features,
+                      .dscaling = d.scaling,
+                      .drotation = d.rotation,
                       .dopacity = d.opacity});
     });
     if (i >= 2)
@@ -89,14 +116,25 @@ void run(const char* name, test::SceneKind kind, int size, int repeats) {
     entries = slots = listed = 0, chunks = state.chunks.size();
     for (const auto& c : state.chunks) entries += c.entries, slots += c.slots, listed += c.list.numel();
   }
-  std::printf("{\"bench\": \"splat\", \"device\": \"%s\", \"scene\": \"%s\", \"gaussians\": %lld, \"views\": %lld, \"size\": %d, "
-              "\"render_ms\": %.3f, \"render_backward_ms\": %.3f, \"total_ms\": %.3f, \"project_fwd_ms\": %.3f, "
-              "\"rasterize_fwd_ms\": %.3f, \"rasterize_bwd_ms\": %.3f, \"project_bwd_ms\": %.3f, \"chunks\": %zu, "
-              "\"splats_listed\": %lld, \"slots\": %lld, \"intersections\": %lld, \"render_arena_gb\": %.3f}\n",
-              device_info(device).name.c_str(), name, static_cast<long long>(n), static_cast<long long>(views), size,
-              median(forward), median(backward), median(forward) + median(backward), median(stage[0]), median(stage[1]),
-              median(stage[2]), median(stage[3]), chunks, static_cast<long long>(entries), static_cast<long long>(slots),
-              static_cast<long long>(listed), peak * 1e-9);
+  nlohmann::ordered_json j = {{"kind", "figure"},
+                              {"what", text("rendering ", n, " Gaussians to ", views, " views of ", size, "x", size,
+                                            ", ", name, ", forward and backward")},
+                              {"value", median(forward) + median(backward)},
+                              {"unit", "ms"},
+                              {"command", text("bench_splat ", size, ' ', repeats, ' ', name)},
+                              {"render_ms", median(forward)},
+                              {"render_backward_ms", median(backward)},
+                              {"project_fwd_ms", median(stage[0])},
+                              {"rasterize_fwd_ms", median(stage[1])},
+                              {"rasterize_bwd_ms", median(stage[2])},
+                              {"project_bwd_ms", median(stage[3])},
+                              {"chunks", chunks},
+                              {"splats_listed", entries},
+                              {"slots", slots},
+                              {"intersections", listed},
+                              {"render_arena_bytes", render_arena.peak_bytes()}};
+  j.update(bench::describe_machine(device));
+  std::printf("%s\n", j.dump().c_str());
   std::fflush(stdout);
 }
 

@@ -28,7 +28,8 @@ Splats random_splats(std::int64_t views, std::int64_t n, int height, int width, 
   for (std::int64_t i = 0; i < views * n; ++i) {
     const double u = rng.uniform(-10, width + 10), v = rng.uniform(-10, height + 10), angle = rng.uniform(0, 3.14159);
     const double p = rng.uniform(2, largest), q = rng.uniform(2, largest), co = std::cos(angle), si = std::sin(angle);
-    const double a = p * p * co * co + q * q * si * si, b = (p * p - q * q) * co * si, c = p * p * si * si + q * q * co * co;
+    const double a = p * p * co * co + q * q * si * si, b = (p * p - q * q) * co * si,
+                 c = p * p * si * si + q * q * co * co;
     const double det = a * c - b * b, opacity = rng.uniform(0.05, most_opaque), depth = rng.uniform(1, 4);
     for (double x : {u, v, c / det, -b / det, a / det, opacity}) s.splat.push_back(x);
     for (int e = 0; e < 3; ++e) s.splat.push_back(rng.uniform(0, 1.2));
@@ -62,14 +63,22 @@ OpCase rasterize_case(const std::string& name, const Splats& s, std::int64_t chu
     State& state = (*states)[{int(r.stream.device().kind), int(r.accum)}];
     if (!state.arena) state.arena = std::make_unique<Arena>(r.stream.device(), std::size_t{4} << 30, "render");
     rasterize_fwd(r.stream, *state.arena,
-                  {.splat = r["splat"], .depth = r["depth"], .rect = r["rect"], .background = {0.2f, 1, 0.7f},
-                   .image = r["image"], .chunk = chunk},
+                  {.splat = r["splat"],
+                   .depth = r["depth"],
+                   .rect = r["rect"],
+                   .background = {0.2f, 1, 0.7f},
+                   .image = r["image"],
+                   .chunk = chunk},
                   &state.saved);
   };
   c.backward = [=](Run& r) {
     State& state = (*states)[{int(r.stream.device().kind), int(r.accum)}];
     rasterize_bwd(r.stream, *state.arena,
-                  {.background = {0.2f, 1, 0.7f}, .image = r["image"], .dimage = r["dimage"], .dsplat = r["dsplat"], .mode = r.mode},
+                  {.background = {0.2f, 1, 0.7f},
+                   .image = r["image"],
+                   .dimage = r["dimage"],
+                   .dsplat = r["dsplat"],
+                   .mode = r.mode},
                   state.saved);
   };
   c.bf16 = false;
@@ -79,7 +88,7 @@ OpCase rasterize_case(const std::string& name, const Splats& s, std::int64_t chu
   c.step = 1e-7;
   c.gradient_tolerance = s.n <= 100 ? 1e-5 : 1e300;
   c.flips = 2e-3;
-  c.gradient_relative = 0.2;     // f32: 2e-3, for the pixels that cross alpha = 1/255 or T = 1e-4
+  c.gradient_relative = 0.2;  // f32: 2e-3, for the pixels that cross alpha = 1/255 or T = 1e-4
   return c;
 }
 
@@ -183,18 +192,20 @@ TEST(RasterizeOracle, ShowsTheBackgroundThroughNothingAndThroughZeroOpacity) {
 TEST(RasterizeOracle, StaysBetweenTheColoursItMixes) {
   Splats s = random_splats(2, 500, 50, 50, 10, 1.0);
   for (std::int64_t i = 0; i < s.views * s.n; ++i)
-    for (int c = 0; c < 3; ++c) s.splat[std::size_t(kSplatSize * i + 6 + c)] = std::min(1.0, s.splat[std::size_t(kSplatSize * i + 6 + c)]);
+    for (int c = 0; c < 3; ++c)
+      s.splat[std::size_t(kSplatSize * i + 6 + c)] = std::min(1.0, s.splat[std::size_t(kSplatSize * i + 6 + c)]);
   for (double x : render(s)) ASSERT_TRUE(x >= 0 && x <= 1) << x;
 }
 
 TEST(RasterizeOracle, ACropByTilesIsThatPartOfTheWhole) {
   const Splats whole = random_splats(1, 300, 64, 80, 6, 0.8);
-  Splats part = whole;   // rows 16 to 48, columns 32 to 64
+  Splats part = whole;  // rows 16 to 48, columns 32 to 64
   part.height = 32, part.width = 32;
   for (std::int64_t i = 0; i < whole.n; ++i) {
     part.splat[std::size_t(kSplatSize * i)] -= 32, part.splat[std::size_t(kSplatSize * i + 1)] -= 16;
     const int r = int(whole.rect[std::size_t(i)]), x = r & 255, y = r >> 8 & 255, w = r >> 16 & 255, h = r >> 24;
-    const int x0 = std::clamp(x - 2, 0, 2), x1 = std::clamp(x + w - 2, 0, 2), y0 = std::clamp(y - 1, 0, 2), y1 = std::clamp(y + h - 1, 0, 2);
+    const int x0 = std::clamp(x - 2, 0, 2), x1 = std::clamp(x + w - 2, 0, 2), y0 = std::clamp(y - 1, 0, 2),
+              y1 = std::clamp(y + h - 1, 0, 2);
     part.rect[std::size_t(i)] = r != 0 && x1 > x0 && y1 > y0 ? x0 | y0 << 8 | (x1 - x0) << 16 | (y1 - y0) << 24 : 0;
   }
   const auto a = render(whole), b = render(part);
@@ -213,7 +224,8 @@ TEST(RasterizeOracle, OneGaussianIsItsFormula) {
       double alpha = std::min(0.99, std::exp(-0.5 * (0.05 * dx * dx + 0.08 * dy * dy) - 0.01 * dx * dy));
       if (alpha < 1.0 / 255) alpha = 0;
       for (int c = 0; c < 3; ++c)
-        ASSERT_NEAR(image[std::size_t(3 * (48 * y + x) + c)], alpha * s.splat[std::size_t(6 + c)] + (1 - alpha) * kBackground[c], 1e-12);
+        ASSERT_NEAR(image[std::size_t(3 * (48 * y + x) + c)],
+                    alpha * s.splat[std::size_t(6 + c)] + (1 - alpha) * kBackground[c], 1e-12);
     }
 }
 
@@ -221,7 +233,8 @@ TEST(RasterizeOracle, StopsBeforeTheSplatThatWouldBringTransmittanceBelowTheLimi
   // Three splats of alpha 0.98 at the middle: T = 0.02, 4e-4, then 8e-6 < 1e-4: the third is dropped.
   Splats s{1, 3, 16, 16, {}, {1, 2, 3}, {}};
   for (int i = 0; i < 3; ++i) {
-    for (double x : {8.0, 8.0, 0.01, 0.0, 0.01, 0.98, i == 0 ? 1.0 : 0.0, i == 1 ? 1.0 : 0.0, i == 2 ? 1.0 : 0.0}) s.splat.push_back(x);
+    for (double x : {8.0, 8.0, 0.01, 0.0, 0.01, 0.98, i == 0 ? 1.0 : 0.0, i == 1 ? 1.0 : 0.0, i == 2 ? 1.0 : 0.0})
+      s.splat.push_back(x);
     s.rect.push_back(1 << 16 | 1 << 24);
   }
   const auto image = render(s);

@@ -41,7 +41,7 @@ void reproduce(Device device) {
   Arena arena(device, std::size_t{4} << 30, "test"), render_arena(device, std::size_t{4} << 30, "render");
   for (const auto& folder : folders) {
     const io::SafetensorsFile file(folder / "expected.safetensors");
-    const Tensor expected = file.load("render");   // [B, V, 3, H, W]
+    const Tensor expected = file.load("render");  // [B, V, 3, H, W]
     const std::int64_t batch = expected.shape()[0], views = expected.shape()[1], height = expected.shape()[3],
                        width = expected.shape()[4];
     std::int64_t outside = 0;
@@ -63,13 +63,16 @@ void reproduce(Device device) {
           for (std::int64_t c = 0; c < 3; ++c)
             difference = std::max(difference, std::abs(double(out[std::size_t(3 * (v * height * width + p) + c)]) -
                                                        double(e[((b * views + v) * 3 + c) * height * width + p])));
-          if (!(difference <= 1e-3)) ++outside;
-          else worst = std::max(worst, difference);
+          if (!(difference <= 1e-3))
+            ++outside;
+          else
+            worst = std::max(worst, difference);
         }
     }
     EXPECT_LE(outside, batch * views * height * width / 1000) << folder;
-    std::printf("%s: %lld of %lld pixels differ by more than 1e-3, the others by at most %.2g\n", folder.filename().c_str(),
-                static_cast<long long>(outside), static_cast<long long>(batch * views * height * width), worst);
+    std::printf("%s: %lld of %lld pixels differ by more than 1e-3, the others by at most %.2g\n",
+                folder.filename().c_str(), static_cast<long long>(outside),
+                static_cast<long long>(batch * views * height * width), worst);
   }
 }
 

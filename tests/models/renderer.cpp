@@ -16,8 +16,10 @@ using test::SplatScene;
 Tensor upload(const Stream& s, Shape shape, const std::vector<float>& values, DType t) {
   Tensor host = Tensor::on_heap(shape, t), out = Tensor::on_heap(shape, t, s.device());
   for (std::size_t i = 0; i < values.size(); ++i) {
-    if (t == DType::f64) host.data<double>()[i] = double(values[i]);
-    else host.data<float>()[i] = values[i];
+    if (t == DType::f64)
+      host.data<double>()[i] = double(values[i]);
+    else
+      host.data<float>()[i] = values[i];
   }
   copy(s, host, out);
   s.synchronize();
@@ -28,7 +30,8 @@ std::vector<double> download(const Stream& s, const Tensor& t) {
   copy(s, t, host);
   s.synchronize();
   std::vector<double> out(std::size_t(t.numel()));
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = t.dtype() == DType::f64 ? host.data<double>()[i] : double(host.data<float>()[i]);
+  for (std::size_t i = 0; i < out.size(); ++i)
+    out[i] = t.dtype() == DType::f64 ? host.data<double>()[i] : double(host.data<float>()[i]);
   return out;
 }
 
@@ -41,9 +44,14 @@ struct Fixture {
   DType type;
   Cameras cameras;
   Fixture(const SplatScene& sc, Device d, DType t)
-      : stream(Stream::create(d, "test")), arena(d, std::size_t{8} << 30, "test"), render_arena(d, std::size_t{16} << 30, "render"),
-        cx{.stream = stream, .arena = arena, .precision = Precision::of(t)}, scene(sc), type(t),
-        cameras{upload(stream, {sc.views, 4, 4}, sc.c2w, t), upload(stream, {sc.views, 4}, sc.fxfycxcy, t), sc.size, sc.size} {}
+      : stream(Stream::create(d, "test")),
+        arena(d, std::size_t{8} << 30, "test"),
+        render_arena(d, std::size_t{16} << 30, "render"),
+        cx{.stream = stream, .arena = arena, .precision = Precision::of(t)},
+        scene(sc),
+        type(t),
+        cameras{upload(stream, {sc.views, 4, 4}, sc.c2w, t), upload(stream, {sc.views, 4}, sc.fxfycxcy, t), sc.size,
+                sc.size} {}
   Gaussians gaussians() const {
     const std::int64_t n = scene.gaussians;
     return {upload(stream, {n, 3}, scene.xyz, type), upload(stream, {n, 1, 3}, scene.features, type),
@@ -66,8 +74,9 @@ struct Fixture {
     const Tensor image = renderer.forward(cx, render_arena, g, cameras, saved);
     const Tensor dimage = upload(stream, image.shape(), weights(), type);
     const Gaussians d = renderer.backward(cx, render_arena, std::move(saved), dimage);
-    return {download(stream, image), {download(stream, d.xyz), download(stream, d.features), download(stream, d.scaling),
-                                      download(stream, d.rotation), download(stream, d.opacity)}};
+    return {download(stream, image),
+            {download(stream, d.xyz), download(stream, d.features), download(stream, d.scaling),
+             download(stream, d.rotation), download(stream, d.opacity)}};
   }
 };
 constexpr const char* kNames[] = {"xyz", "features", "scaling", "rotation", "opacity"};
@@ -99,8 +108,8 @@ TEST(Renderer, DryRunTouchesNothing) {
   Arena arena(kMeta, std::size_t{1} << 40, "test"), render_arena(kMeta, std::size_t{1} << 40, "render");
   Ctx cx{.stream = s, .arena = arena, .precision = Precision::of(DType::f32)};
   const std::int64_t n = scene.gaussians;
-  const Gaussians g{arena.empty({n, 3}, DType::f32), arena.empty({n, 1, 3}, DType::f32), arena.empty({n, 3}, DType::f32),
-                    arena.empty({n, 4}, DType::f32), arena.empty({n, 1}, DType::f32)};
+  const Gaussians g{arena.empty({n, 3}, DType::f32), arena.empty({n, 1, 3}, DType::f32),
+                    arena.empty({n, 3}, DType::f32), arena.empty({n, 4}, DType::f32), arena.empty({n, 1}, DType::f32)};
   const Cameras k{arena.empty({8, 4, 4}, DType::f32), arena.empty({8, 4}, DType::f32), 16, 16};
   Renderer::Saved saved;
   const Tensor image = Renderer{}.forward(cx, render_arena, g, k, saved);
@@ -146,7 +155,8 @@ TEST(Renderer, GradientIsTheDerivative) {
     const std::size_t n = at.d[e].size();
     std::vector<double> u(n), x(parts[e]->data<double>(), parts[e]->data<double>() + n);
     double predicted = 0, scale = 0;
-    for (std::size_t i = 0; i < n; ++i) u[i] = rng.normal(), predicted += u[i] * at.d[e][i], scale += at.d[e][i] * at.d[e][i];
+    for (std::size_t i = 0; i < n; ++i)
+      u[i] = rng.normal(), predicted += u[i] * at.d[e][i], scale += at.d[e][i] * at.d[e][i];
     double value[2];
     for (int side = 0; side < 2; ++side) {
       for (std::size_t i = 0; i < n; ++i) parts[e]->data<double>()[i] = x[i] + (side ? 1e-7 : -1e-7) * u[i];

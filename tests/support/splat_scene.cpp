@@ -8,13 +8,14 @@
 namespace mfl::test {
 
 std::array<float, 16> ring_camera(double azimuth, double elevation, double radius) {
-  const double p[3] = {radius * std::cos(elevation) * std::cos(azimuth), radius * std::cos(elevation) * std::sin(azimuth),
-                       radius * std::sin(elevation)};
+  const double p[3] = {radius * std::cos(elevation) * std::cos(azimuth),
+                       radius * std::cos(elevation) * std::sin(azimuth), radius * std::sin(elevation)};
   const double f[3] = {-p[0] / radius, -p[1] / radius, -p[2] / radius};
-  double right[3] = {f[1], -f[0], 0};   // forward x (0, 0, 1)
+  double right[3] = {f[1], -f[0], 0};  // forward x (0, 0, 1)
   const double length = std::hypot(right[0], right[1]);
   for (double& x : right) x /= length;
-  const double down[3] = {f[1] * right[2] - f[2] * right[1], f[2] * right[0] - f[0] * right[2], f[0] * right[1] - f[1] * right[0]};
+  const double down[3] = {f[1] * right[2] - f[2] * right[1], f[2] * right[0] - f[0] * right[2],
+                          f[0] * right[1] - f[1] * right[0]};
   std::array<float, 16> m{};
   for (int i = 0; i < 3; ++i) {
     m[std::size_t(4 * i)] = float(right[i]);
@@ -46,7 +47,8 @@ SplatScene ring_scene(SceneKind kind, int size, std::uint64_t seed) {
     if (i >= 2) {
       const std::int64_t pixel = (i - 2) % (std::int64_t(size) * size);
       const float* m = s.c2w.data() + 16 * ((i - 2) / (std::int64_t(size) * size));
-      const double c[3] = {(double(pixel % size) + 0.5 - size / 2.0) / focal, (double(pixel / size) + 0.5 - size / 2.0) / focal, 1};
+      const double c[3] = {(double(pixel % size) + 0.5 - size / 2.0) / focal,
+                           (double(pixel / size) + 0.5 - size / 2.0) / focal, 1};
       const double norm = std::sqrt(c[0] * c[0] + c[1] * c[1] + 1);
       double d[3], o[3], od = 0, oo = 0;
       for (int e = 0; e < 3; ++e) {
@@ -54,7 +56,7 @@ SplatScene ring_scene(SceneKind kind, int size, std::uint64_t seed) {
         o[e] = m[4 * e + 3];
         od += o[e] * d[e], oo += o[e] * o[e];
       }
-      const double inside = od * od - oo + 0.36;   // of the square root, sphere of radius 0.6
+      const double inside = od * od - oo + 0.36;  // of the square root, sphere of radius 0.6
       hit = inside > 0;
       double t = -od;
       if (kind == SceneKind::trained && hit) t -= std::sqrt(inside);
@@ -62,15 +64,19 @@ SplatScene ring_scene(SceneKind kind, int size, std::uint64_t seed) {
       for (int e = 0; e < 3; ++e) x[e] = o[e] + t * d[e];
     }
     for (double& e : x) {
-      if (kind == SceneKind::trained) e += 0.002 * rng.normal();
-      else e = std::clamp(e, -1.0, 1.0);
+      if (kind == SceneKind::trained)
+        e += 0.002 * rng.normal();
+      else
+        e = std::clamp(e, -1.0, 1.0);
       s.xyz.push_back(float(e));
     }
     for (int e = 0; e < 3; ++e) s.features.push_back(float(rng.uniform(-1.5, 1.5)));
     for (int e = 0; e < 3; ++e)
-      s.scaling.push_back(float(kind == SceneKind::trained ? std::log(0.004) + 0.3 * rng.normal() : -2.3 + 0.1 * rng.normal()));
+      s.scaling.push_back(
+          float(kind == SceneKind::trained ? std::log(0.004) + 0.3 * rng.normal() : -2.3 + 0.1 * rng.normal()));
     for (int e = 0; e < 4; ++e) s.rotation.push_back(float(rng.normal()));
-    s.opacity.push_back(float(kind == SceneKind::initialised ? -2 + 0.3 * rng.normal() : (hit ? 1.5 : -5) + 0.5 * rng.normal()));
+    s.opacity.push_back(
+        float(kind == SceneKind::initialised ? -2 + 0.3 * rng.normal() : (hit ? 1.5 : -5) + 0.5 * rng.normal()));
   }
   return s;
 }

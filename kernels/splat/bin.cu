@@ -124,23 +124,23 @@ __device__ inline std::int64_t tiles_before(const std::int64_t* gSums, std::int6
 }
 
 // The next chunk of every view: all that is left if that fits the budget, else an equal share of it for each view.
-// gSpan [V, 4]: first place, splats, entries before, slots before. One block.
+// One block. gHeader: entries, tiles of their rectangles, entries after the chunk.
 __global__ void splat_plan_kernel(const std::int64_t* __restrict__ gSums, const std::int32_t* __restrict__ gStart,
-                                  const std::int32_t* __restrict__ gSpanBefore, std::int32_t* __restrict__ gSpan,
+                                  const Span* __restrict__ gSpanBefore, Span* __restrict__ gSpan,
                                   std::int64_t* __restrict__ gHeader, int views, std::int64_t budget,
                                   std::int64_t share) {
   __shared__ unsigned long long sLeft;
   if (threadIdx.x == 0) sLeft = 0;
   __syncthreads();
   for (int v = threadIdx.x; v < views; v += blockDim.x) {
-    const std::int32_t first = gSpanBefore ? gSpanBefore[4 * v] + gSpanBefore[4 * v + 1] : gStart[v];
-    gSpan[4 * v] = first;
+    const std::int32_t first = gSpanBefore ? gSpanBefore[v].first + gSpanBefore[v].count : gStart[v];
+    gSpan[v].first = first;
     atomicAdd(&sLeft, static_cast<unsigned long long>(tiles_before(gSums, gStart[v + 1]) - tiles_before(gSums, first)));
   }
   __syncthreads();
   const bool everything = std::int64_t(sLeft) <= budget;
   for (int v = threadIdx.x; v < views; v += blockDim.x) {
-    const std::int64_t first = gSpan[4 * v], end = gStart[v + 1];
+    const std::int64_t first = gSpan[v].first, end = gStart[v + 1];
     std::int64_t low = first, high = end;
     if (everything) low = end;
     const std::int64_t limit = tiles_before(gSums, first) + share;
@@ -151,20 +151,19 @@ __global__ void splat_plan_kernel(const std::int64_t* __restrict__ gSums, const 
       else
         high = mid;
     }
-    gSpan[4 * v + 1] = std::int32_t(low - first);
+    gSpan[v].count = std::int32_t(low - first);
   }
   __syncthreads();
   if (threadIdx.x != 0) return;
-  std::int64_t entries = 0, slots = 0, rest = 0;
+  std::int64_t entries = 0, tiles = 0, rest = 0;
   for (int v = 0; v < views; ++v) {
-    const std::int64_t first = gSpan[4 * v], end = first + gSpan[4 * v + 1];
-    gSpan[4 * v + 2] = std::int32_t(entries);
-    gSpan[4 * v + 3] = std::int32_t(slots);
+    const std::int64_t first = gSpan[v].first, end = first + gSpan[v].count;
+    gSpan[v].before = std::int32_t(entries);
     entries += end - first;
-    slots += tiles_before(gSums, end) - tiles_before(gSums, first);
+    tiles += tiles_before(gSums, end) - tiles_before(gSums, first);
     rest += gStart[v + 1] - end;
   }
-  gHeader[0] = entries, gHeader[1] = slots, gHeader[2] = rest;
+  gHeader[0] = entries, gHeader[1] = tiles, gHeader[2] = rest;
 }
 
 // Per view, the number of open tiles above and left of (x, y): [V, tiles_y + 1, tiles_x + 1]. One block a view.
@@ -192,28 +191,12 @@ __global__ void splat_open_sums_kernel(const std::uint8_t* __restrict__ gOpen, s
 
 struct ChunkInputs {
   float4* sorted;
-  const std::int64_t* sums;
-  const std::int32_t* span;
+  const Span* span;
   const std::uint8_t* open;  // null: every tile
   const std::int32_t* open_sums;
   std::int64_t entries;
   int views, tiles_x, tiles_y;
 };
-
-// The view and the place of an entry of a chunk.
-__device__ inline void locate(const std::int32_t* gSpan, int views, std::int64_t entry, int& view,
-                              std::int64_t& place) {
-  int low = 0, high = views - 1;  // the last view whose entries begin at or before this one
-  while (low < high) {
-    const int mid = (low + high + 1) / 2;
-    if (gSpan[4 * mid + 2] <= entry)
-      low = mid;
-    else
-      high = mid - 1;
-  }
-  view = low;
-  place = gSpan[4 * low] + (entry - gSpan[4 * low + 2]);
-}
 
 // Calls f(tile of the view) for every open tile that the splat reaches, in row-major order.
 template <class F>
@@ -236,34 +219,41 @@ __device__ inline void for_tiles(const ChunkInputs& in, int view, const SortedSp
   }
 }
 
-__global__ void splat_count_kernel(ChunkInputs in, std::uint32_t* __restrict__ gCount) {
+// Intersections of an entry; and its slots: the tiles of its rectangle, none if it reaches no open tile.
+__global__ void splat_count_kernel(ChunkInputs in, std::uint32_t* __restrict__ gCount,
+                                   std::uint32_t* __restrict__ gSlots) {
   const std::int64_t entry = std::int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (entry >= in.entries) return;
   int view;
   std::int64_t place;
   locate(in.span, in.views, entry, view, place);
   const SortedSplat s = load_splat(in.sorted, place);
+  const TileRect r = unpack(__float_as_uint(s.c.z));
   std::uint32_t count = 0;
   for_tiles(in, view, s, [&](int) { ++count; });
   gCount[entry] = count;
-  const std::int64_t slot =
-      in.span[4 * view + 3] + tiles_before(in.sums, place) - tiles_before(in.sums, in.span[4 * view]);
-  in.sorted[3 * place + 2].w = __uint_as_float(std::uint32_t(slot));
+  gSlots[entry] = count ? std::uint32_t(r.columns * r.rows) : 0;
 }
 
-// gSum: inclusive sums of the counts.
+// gSum, gSlotSum: inclusive sums of the counts and slots. An entry without intersections loses its rectangle.
 template <class Key>
-__global__ void splat_emit_kernel(ChunkInputs in, const std::uint32_t* __restrict__ gSum, Key* __restrict__ gKey,
+__global__ void splat_emit_kernel(ChunkInputs in, const std::uint32_t* __restrict__ gSum,
+                                  const std::uint32_t* __restrict__ gSlotSum, Key* __restrict__ gKey,
                                   std::uint32_t* __restrict__ gValue) {
   const std::int64_t entry = std::int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (entry >= in.entries) return;
-  std::uint32_t at = entry > 0 ? gSum[entry - 1] : 0;
-  if (gSum[entry] == at) return;
   int view;
   std::int64_t place;
   locate(in.span, in.views, entry, view, place);
+  std::uint32_t at = entry > 0 ? gSum[entry - 1] : 0;
+  if (gSum[entry] == at) {
+    in.sorted[3 * place + 2].z = __uint_as_float(0);
+    return;
+  }
+  const SortedSplat s = load_splat(in.sorted, place);
+  in.sorted[3 * place + 2].w = __uint_as_float(entry > 0 ? gSlotSum[entry - 1] : 0);
   const int tiles = in.tiles_x * in.tiles_y;
-  for_tiles(in, view, load_splat(in.sorted, place), [&](int tile) {
+  for_tiles(in, view, s, [&](int tile) {
     gKey[at] = Key(view * tiles + tile);
     gValue[at] = std::uint32_t(place);
     ++at;
@@ -333,10 +323,11 @@ void sort_by_depth(const Stream& s, Arena& arena, const RasterizeFwd& a, Tensor&
 }
 
 template <class Key>
-void list_by_tile(const Stream& s, Arena& arena, const ChunkInputs& in, const Tensor& sums, std::int64_t n,
-                  RasterizeState::Chunk& chunk) {
+void list_by_tile(const Stream& s, Arena& arena, const ChunkInputs& in, const Tensor& sums, const Tensor& slot_sums,
+                  std::int64_t n, RasterizeState::Chunk& chunk) {
   Tensor key = key_buffer<Key>(arena, n, "tile keys"), value = arena.empty({n}, DType::i32, {"intersections"});
-  splat_emit_kernel<<<blocks(in.entries), kThreads, 0, native(s)>>>(in, raw<const std::uint32_t>(sums), raw<Key>(key),
+  splat_emit_kernel<<<blocks(in.entries), kThreads, 0, native(s)>>>(in, raw<const std::uint32_t>(sums),
+                                                                    raw<const std::uint32_t>(slot_sums), raw<Key>(key),
                                                                     raw<std::uint32_t>(value));
   check_launch("splat_emit_kernel", s);
   const int bits = std::max(1, int(std::bit_width(static_cast<unsigned>(in.views * in.tiles_x * in.tiles_y - 1))));
@@ -349,7 +340,7 @@ void list_by_tile(const Stream& s, Arena& arena, const ChunkInputs& in, const Te
 }  // namespace
 
 struct SplatBins::Header {
-  std::int64_t entries, slots, rest, open;
+  std::int64_t entries, tiles, rest, open;
 };
 
 SplatBins::Header SplatBins::read_header() {
@@ -409,45 +400,47 @@ bool SplatBins::next(ConstView open, RasterizeState::Chunk& chunk) {
                                                                     raw<std::int64_t>(header_));
     check_launch("splat_open_sums_kernel", s);
   }
-  chunk.spans = arena_.empty({views_, 4}, DType::i32, {"chunk spans"});
+  chunk.spans = arena_.empty({views_, 3}, DType::i32, {"chunk spans"});
   splat_plan_kernel<<<1, 128, 0, native(s)>>>(raw<const std::int64_t>(sums_), raw<const std::int32_t>(starts_),
-                                              first ? nullptr : raw<const std::int32_t>(spans_),
-                                              raw<std::int32_t>(chunk.spans), raw<std::int64_t>(header_), int(views_),
-                                              budget_, budget_ / views_);
+                                              first ? nullptr : raw<const Span>(spans_), raw<Span>(chunk.spans),
+                                              raw<std::int64_t>(header_), int(views_), budget_, budget_ / views_);
   check_launch("splat_plan_kernel", s);
   const Header plan = read_header();
   if (!first && (plan.entries == 0 || plan.open == 0)) return false;
   spans_ = chunk.spans;
   chunk.entries = plan.entries;
-  chunk.slots = plan.slots;
   finished_ = plan.rest == 0;
   chunk.ranges = arena_.empty({views_ * tiles, 2}, DType::i32, {"tile ranges"});
   fill_zero(s, chunk.ranges);
-  if (plan.slots == 0) return true;
+  if (plan.tiles == 0) return true;
   const ChunkInputs in{raw<float4>(sorted_),
-                       raw<const std::int64_t>(sums_),
-                       raw<const std::int32_t>(chunk.spans),
+                       raw<const Span>(chunk.spans),
                        first ? nullptr : static_cast<const std::uint8_t*>(open.data),
                        first ? nullptr : raw<const std::int32_t>(open_sums),
                        plan.entries,
                        int(views_),
                        tiles_x_,
                        tiles_y_};
-  Tensor counts = arena_.empty({plan.entries}, DType::i32, {"intersection counts"});
-  splat_count_kernel<<<blocks(plan.entries), kThreads, 0, native(s)>>>(in, raw<std::uint32_t>(counts));
+  Tensor counts = arena_.empty({plan.entries}, DType::i32, {"intersection counts"}),
+         slots = arena_.empty({plan.entries}, DType::i32, {"slot counts"});
+  splat_count_kernel<<<blocks(plan.entries), kThreads, 0, native(s)>>>(in, raw<std::uint32_t>(counts),
+                                                                       raw<std::uint32_t>(slots));
   check_launch("splat_count_kernel", s);
-  with_temporary(arena_, "scan scratch", [&](void* p, std::size_t& bytes) {
-    return cub::DeviceScan::InclusiveSum(p, bytes, raw<std::uint32_t>(counts), raw<std::uint32_t>(counts),
-                                         int(plan.entries), native(s));
-  });
-  std::int32_t n = 0;
-  copy(s, counts.rows(plan.entries - 1, 1), make_view(static_cast<void*>(&n), {1}, DType::i32));
+  std::int32_t n = 0, slot_count = 0;
+  for (const auto& [sums, total] : {std::pair(&counts, &n), std::pair(&slots, &slot_count)}) {
+    std::uint32_t* data = raw<std::uint32_t>(*sums);
+    with_temporary(arena_, "scan scratch", [&](void* p, std::size_t& bytes) {
+      return cub::DeviceScan::InclusiveSum(p, bytes, data, data, int(plan.entries), native(s));
+    });
+    copy(s, sums->rows(plan.entries - 1, 1), make_view(static_cast<void*>(total), {1}, DType::i32));
+  }
   s.synchronize();
+  chunk.slots = slot_count;
   if (n == 0) return true;
   if (views_ * tiles <= 65536)
-    list_by_tile<std::uint16_t>(s, arena_, in, counts, n, chunk);
+    list_by_tile<std::uint16_t>(s, arena_, in, counts, slots, n, chunk);
   else
-    list_by_tile<std::uint32_t>(s, arena_, in, counts, n, chunk);
+    list_by_tile<std::uint32_t>(s, arena_, in, counts, slots, n, chunk);
   return true;
 }
 

@@ -30,7 +30,7 @@ class SplatBins {
   Tensor sorted_;
   Tensor sums_;    // [V * N] i64: inclusive sums of the rectangles' tiles, in sorted order
   Tensor starts_;  // [V + 1] i32: first place of a view
-  Tensor header_;  // [4] i64: entries, slots, entries after the chunk, open tiles
+  Tensor header_;  // [4] i64: entries, tiles of their rectangles, entries after, open tiles
   Tensor spans_;   // of the chunk before
   std::int64_t views_, budget_;
   int tiles_x_, tiles_y_;

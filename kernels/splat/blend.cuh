@@ -14,13 +14,32 @@ constexpr float kLog2e = 1.4426950408889634f;
 // A splat in (view, depth) order, as three float4.
 //   0: u, v, A, B    1: C, opacity, r, g    2: b, cut, rect, slot
 // cut: the ellipse A dx^2 + 2 B dx dy + C dy^2 <= cut holds every pixel of alpha >= 1/255; infinite: unknown.
-// rect: tiles of the reference's rectangle that meet the ellipse's box, packed as in ProjectFwd. slot: of its first
-// tile.
+// rect: tiles of the reference's rectangle that meet the ellipse's box, packed as in ProjectFwd; its tiles' slots begin
+// at slot. Both are for binning to write.
 struct SortedSplat {
   float4 a, b, c;
 };
 __device__ inline SortedSplat load_splat(const float4* __restrict__ gSorted, std::int64_t place) {
   return {gSorted[3 * place], gSorted[3 * place + 1], gSorted[3 * place + 2]};
+}
+
+// A view's part of a chunk: its first place in the sorted splats, their number, and the chunk's entries before them.
+struct Span {
+  std::int32_t first, count, before;
+};
+// The view and the place of an entry of a chunk.
+__device__ inline void locate(const Span* __restrict__ gSpan, int views, std::int64_t entry, int& view,
+                              std::int64_t& place) {
+  int low = 0, high = views - 1;  // the last view whose entries begin at or before this one
+  while (low < high) {
+    const int mid = (low + high + 1) / 2;
+    if (gSpan[mid].before <= entry)
+      low = mid;
+    else
+      high = mid - 1;
+  }
+  view = low;
+  place = gSpan[low].first + (entry - gSpan[low].before);
 }
 
 struct TileRect {

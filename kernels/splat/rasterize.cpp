@@ -32,7 +32,7 @@ void rasterize_fwd(const Stream& s, Arena& arena, const RasterizeFwd& a, Rasteri
     Tensor pixels = arena.empty({views, height, width, 4}, DType::f32, {"pixel state"});
     RasterizeState::Chunk& chunk = state.chunks.emplace_back();
     chunk.ranges = arena.empty({views * tiles, 2}, DType::i32, {"tile ranges"});
-    chunk.spans = arena.empty({views, 4}, DType::i32, {"chunk spans"});
+    chunk.spans = arena.empty({views, 3}, DType::i32, {"chunk spans"});
     chunk.entries = views * n, chunk.slots = full;
     chunk.list = arena.empty({full}, DType::i32, {"intersections"});
     Tensor sort = arena.empty({full, 12}, DType::u8, {"intersection sort"});

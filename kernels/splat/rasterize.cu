@@ -11,7 +11,8 @@
 //   Numerics   f32; the exponential is ex2.approx.    Deterministic: yes, no atomics on floats.
 //   Measured   H100 SXM, 1,572,866 Gaussians, 8 views of 512x512 (bench_splat), projection and binning included.
 //              Trained scene: 4.7 ms forward, 8.0 backward (15.2 M intersections; the pixel kernels 1.9 and 5.6, the
-//              sum 1.7). Initialised scene: 13.7 and 32.3 (18 chunks, 38 M intersections; pixel kernels 6.0 and 15.8).
+//              sum 1.7). Initialised scene: 13.7 and 32.3 (18 chunks, 38 M intersections; pixel kernels 6.0 and 15.8);
+//              16 ms of that backward were slots of splats that reach no open tile, which have had none since.
 #include "kernels/common/launch.cuh"
 #include "kernels/splat/bin.h"
 #include "kernels/splat/blend.cuh"
@@ -250,23 +251,14 @@ __global__ void __launch_bounds__(kThreads)
 // Sixteen threads an entry of the chunk, one a moment.
 __global__ void __launch_bounds__(kThreads)
     rasterize_sum_kernel(const float4* __restrict__ gSorted, const std::int32_t* __restrict__ gOrder,
-                         const std::int32_t* __restrict__ gSpan, const float* __restrict__ gSlot,
-                         float* __restrict__ gDsplat, std::int64_t entries, int views, bool accumulate) {
+                         const Span* __restrict__ gSpan, const float* __restrict__ gSlot, float* __restrict__ gDsplat,
+                         std::int64_t entries, int views, bool accumulate) {
   const std::int64_t entry = (std::int64_t(blockIdx.x) * kThreads + threadIdx.x) / 16;
   const int k = threadIdx.x % 16;
   const bool own = entry < entries;
   std::int64_t place = 0;
-  if (own) {
-    int low = 0, high = views - 1;
-    while (low < high) {
-      const int mid = (low + high + 1) / 2;
-      if (gSpan[4 * mid + 2] <= entry)
-        low = mid;
-      else
-        high = mid - 1;
-    }
-    place = gSpan[4 * low] + (entry - gSpan[4 * low + 2]);
-  }
+  int view;
+  if (own) locate(gSpan, views, entry, view, place);
   const SortedSplat s = load_splat(gSorted, place);
   const TileRect r = unpack(__float_as_uint(s.c.z));
   const int tiles = own ? r.columns * r.rows : 0;
@@ -364,7 +356,7 @@ void rasterize_bwd(const Stream& s, Arena& arena, const RasterizeBwd& a, const R
         several);
     check_launch("rasterize_bwd_kernel", s);
     rasterize_sum_kernel<<<unsigned(ceil_div(c.entries * 16, std::int64_t(kThreads))), kThreads, 0, native(s)>>>(
-        raw_const<float4>(state.sorted), raw_const<std::int32_t>(state.order), raw_const<std::int32_t>(c.spans),
+        raw_const<float4>(state.sorted), raw_const<std::int32_t>(state.order), raw_const<Span>(c.spans),
         raw_const<float>(slots), pointer<float>(a.dsplat), c.entries, int(views), accumulate);
     check_launch("rasterize_sum_kernel", s);
   }

@@ -33,8 +33,8 @@ struct RasterizeState {
   struct Chunk {
     Tensor list;    // [intersections] i32: places in `sorted`, by tile, then depth
     Tensor ranges;  // [V * tiles, 2] i32: begin and end of a tile's part of the list
-    Tensor spans;   // [V, 4] i32: first place and number of a view's splats in the chunk; entries, slots before them
-    std::int64_t entries = 0, slots = 0;  // splats; tiles of their (tight) rectangles
+    Tensor spans;   // [V, 3] i32: first place and number of a view's splats in the chunk, and entries before them
+    std::int64_t entries = 0, slots = 0;  // splats; tiles of the rectangles of those that are listed
   };
   std::vector<Chunk> chunks;
 };

@@ -5,6 +5,8 @@
 //   pooled over all M images. The sums have a fixed order.
 #pragma once
 
+#include <array>
+
 #include "runtime/context.h"
 
 namespace mfl {
@@ -15,6 +17,7 @@ struct MseFwd {
   ConstView render;        // [M, H, W, 3]       f64 | f32
   ConstView target;        // [M, H, W, 3 or 4]  f32; the fourth channel is alpha, which foreground and background need
   PixelSet pixels = PixelSet::all;
+  const std::array<double, 3>* colour = nullptr;  // given: stands for the target's RGB everywhere
   View loss;               // [1]  out, dtype of render
   View count;              // [1]  out, dtype of render: |S|, kept for backward
   View scratch = {};       // [mse_scratch(M * H * W)] f32, CUDA only
@@ -25,6 +28,7 @@ void mse_fwd(const Stream&, const MseFwd&);
 struct MseBwd {
   ConstView render, target;
   PixelSet pixels = PixelSet::all;
+  const std::array<double, 3>* colour = nullptr;
   ConstView count;         // [1]
   double weight = 1;       // the loss's weight in the total
   View drender;            // [M, H, W, 3]

@@ -12,6 +12,10 @@ bool selected(PixelSet set, const float* target) {
   return set == PixelSet::all || (set == PixelSet::foreground ? target[3] > 0.5f : target[3] < 0.5f);
 }
 
+double wanted(const std::array<double, 3>* colour, const float* target, int c) {
+  return colour ? (*colour)[std::size_t(c)] : double(target[c]);
+}
+
 template <class T>
 void fwd(const MseFwd& a) {
   const std::int64_t lines = a.render.shape[0] * a.render.shape[1], width = a.render.shape[2], ct = a.target.shape[3];
@@ -24,7 +28,7 @@ void fwd(const MseFwd& a) {
       if (!selected(a.pixels, target + p * ct)) continue;
       counts[std::size_t(l)] += 1;
       for (int c = 0; c < 3; ++c) {
-        const double e = double(render[p * 3 + c]) - double(target[p * ct + c]);
+        const double e = double(render[p * 3 + c]) - wanted(a.colour, target + p * ct, c);
         sums[std::size_t(l)] += e * e;
       }
     }
@@ -44,7 +48,7 @@ void bwd(const MseBwd& a) {
 #pragma omp parallel for
   for (std::int64_t p = 0; p < pixels; ++p)
     for (int c = 0; c < 3; ++c) {
-      const double e = double(render[p * 3 + c]) - double(target[p * ct + c]);
+      const double e = double(render[p * 3 + c]) - wanted(a.colour, target + p * ct, c);
       grad_write(drender[p * 3 + c], selected(a.pixels, target + p * ct) ? factor * e : 0.0, a.drender_mode);
     }
 }

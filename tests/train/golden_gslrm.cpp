@@ -1,0 +1,192 @@
+// The published model's own outputs: every folder gslrm_* of MFL_GOLDEN (default ../shared/golden), on the CPU and on CUDA,
+// with f32 compute. Nothing here knows a particular case: config, views, SH degree, markers and batch come from the folder.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "runtime/io/safetensors.h"
+#include "runtime/io/torch_file.h"
+#include "tests/support/compare.h"
+#include "tests/support/op_case.h"
+#include "train/checkpoint.h"
+#include "train/schedule.h"
+
+namespace mfl {
+namespace {
+
+namespace fs = std::filesystem;
+using test::cosine;
+using test::relative_l2;
+
+// The horizon of the golden runs' schedule: 50 updates.
+constexpr const char* kHorizon = "50";
+
+fs::path golden_root() {
+  const char* given = std::getenv("MFL_GOLDEN");
+  return given ? fs::path(given) : fs::path(MFL_SOURCE_DIR) / ".." / "shared" / "golden";
+}
+std::vector<fs::path> cases() {
+  std::vector<fs::path> out;
+  std::error_code none;
+  for (const auto& e : fs::directory_iterator(golden_root(), none))
+    if (e.is_directory() && e.path().filename().string().starts_with("gslrm_")) out.push_back(e.path());
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+std::vector<double> host(const Stream& s, const Tensor& t) {
+  Tensor h = Tensor::on_heap(t.shape(), t.dtype());
+  copy(s, t, h);
+  s.synchronize();
+  std::vector<double> v(std::size_t(t.numel()));
+  for (std::size_t i = 0; i < v.size(); ++i) v[i] = h.data<float>()[i];
+  return v;
+}
+std::vector<double> values(const Tensor& t) {
+  std::vector<double> v(std::size_t(t.numel()));
+  for (std::size_t i = 0; i < v.size(); ++i) v[i] = t.data<float>()[i];
+  return v;
+}
+// [A.., C, H, W] as torch has it to [A.., H, W, C].
+Tensor channels_last(const Tensor& t) {
+  const Shape s = t.shape();
+  const std::int64_t C = s[-3], P = s[-2] * s[-1], N = t.numel() / (C * P);
+  Shape to = s;
+  to[-3] = s[-2], to[-2] = s[-1], to[-1] = C;
+  Tensor out = Tensor::on_heap(to, DType::f32);
+  for (std::int64_t n = 0; n < N; ++n)
+    for (std::int64_t c = 0; c < C; ++c)
+      for (std::int64_t p = 0; p < P; ++p) out.data<float>()[(n * P + p) * C + c] = t.data<float>()[(n * C + c) * P + p];
+  return out;
+}
+
+class GoldenGslrm : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenGslrm, ReproducesThePublishedModel) {
+  const bool cuda = std::string(GetParam()) == "Cuda";
+  if (cuda) MFL_SKIP_WITHOUT_CUDA();
+  const auto folders = cases();
+  if (folders.empty()) GTEST_SKIP() << "no golden cases gslrm_* in " << golden_root();
+  for (const fs::path& folder : folders) {
+    SCOPED_TRACE(folder.filename().string());
+    const io::SafetensorsFile expected(folder / "expected.safetensors");
+    std::ifstream trace_file(folder / "trace.json");
+    const nlohmann::json trace = nlohmann::json::parse(trace_file);
+
+    // The published trainer of these cases neither clamps renders nor knows the key.
+    std::vector<ConfigOverride> overrides = {{"mfl.lr_updates", kHorizon}, {"mfl.compute", "f32"}};
+    std::ifstream yaml(folder / "config.yaml");
+    const std::string text((std::istreambuf_iterator<char>(yaml)), {});
+    if (text.find("clamp_rendering") == std::string::npos) overrides.push_back({"training.losses.clamp_rendering", "false"});
+    GslrmConfig config = load_gslrm_config((folder / "config.yaml").string(), overrides).config;
+
+    const Device device{cuda ? DeviceKind::cuda : DeviceKind::cpu, 0};
+    GslrmStage stage(config, {.device = device, .precision = Precision::of(DType::f32), .recompute_segment = 1});
+    const Stream& s = stage.stream;
+    const gslrm::LossConfig& losses = config.training.losses;
+    if (losses.lpips_loss_weight > 0 || losses.perceptual_loss_weight > 0) {
+      const fs::path heads = golden_root() / ".." / "data" / "facelift_sample" / "lpips_v0.1" / "vgg.pth";
+      if (losses.lpips_loss_weight > 0 && !fs::exists(heads)) GTEST_SKIP() << "no LPIPS heads at " << heads;
+      stage.load_networks({.vgg19 = "formula:19", .vgg16 = "formula:16", .lpips = heads.string(), .checkpoint = ""});
+    }
+    load_weights(stage, folder / "ckpt_0000000000000000.pt", {});
+
+    auto on_device = [&](const Tensor& t) {
+      Tensor d = stage.weights.empty(t.shape(), t.dtype());
+      copy(s, t, d);
+      s.synchronize();
+      return d;
+    };
+    const gslrm::Views views{on_device(channels_last(expected.load("image"))), on_device(expected.load("c2w")),
+                             on_device(expected.load("fxfycxcy"))};
+    Tensor terms = stage.weights.empty({1, gslrm::kTerms}, DType::f32);
+
+    // ---- step 0: outputs, render, gradients ----
+    {
+      const GslrmStage::Rendered r = stage.render(views);
+      const auto close = [&](const char* name, const Tensor& t) {
+        EXPECT_LT(relative_l2(host(s, t), values(expected.load(name))), 1e-4) << name;
+      };
+      close("xyz", r.gaussians.xyz);
+      close("features", r.gaussians.features);
+      close("scaling", r.gaussians.scaling);
+      close("rotation", r.gaussians.rotation);
+      close("opacity", r.gaussians.opacity);
+      const Shape tokens = r.tokens.shape(), wanted = expected.load("img_tokens").shape();
+      std::vector<double> image_tokens;
+      const auto all = host(s, r.tokens);
+      for (std::int64_t b = 0; b < tokens[0]; ++b)
+        image_tokens.insert(image_tokens.end(), all.begin() + (b * tokens[1] + tokens[1] - wanted[1]) * tokens[2],
+                            all.begin() + (b + 1) * tokens[1] * tokens[2]);
+      EXPECT_LT(relative_l2(image_tokens, values(expected.load("img_tokens"))), 1e-4) << "img_tokens";
+
+      const auto image = host(s, r.image), ref = values(channels_last(expected.load("render")));
+      std::size_t flipped = 0;
+      double inside = 0, norm = 0;
+      for (std::size_t p = 0; p < ref.size() / 3; ++p) {
+        double worst = 0, d2 = 0;
+        for (std::size_t c = 0; c < 3; ++c) {
+          const double d = image[3 * p + c] - ref[3 * p + c];
+          worst = std::max(worst, std::abs(d)), d2 += d * d, norm += ref[3 * p + c] * ref[3 * p + c];
+        }
+        if (worst > 1e-3) ++flipped;
+        else inside += d2;
+      }
+      EXPECT_LT(std::sqrt(inside / norm), 1e-3) << "render";
+      EXPECT_LE(double(flipped), 0.001 * double(ref.size()) / 3) << "pixels of the render that differ by more than 1e-3";
+    }
+    stage.micro_batch(views, losses_at(config.training, 0), false, View(terms.reshape({gslrm::kTerms})));
+    for (const Param& p : stage.params.all()) {
+      const auto ref = values(expected.load("grad." + p.name)), out = host(s, p.grad);
+      EXPECT_LT(relative_l2(out, ref), 2e-3) << "grad." << p.name;
+      EXPECT_GT(cosine(out, ref), 0.9999) << "grad." << p.name;
+    }
+
+    // ---- four steps ----
+    std::map<std::string, std::vector<double>> initial;
+    for (const Param& p : stage.params.all()) initial[p.name] = host(s, p.value);
+    for (std::size_t step = 0; step < trace.size(); ++step) {
+      const auto& t = config.training;
+      const auto in_force = losses_at(t, std::int64_t(step));
+      stage.step.begin_step();
+      stage.micro_batch(views, in_force, false, View(terms.reshape({gslrm::kTerms})));
+      const double lr = learning_rate(lr_schedule(config.mfl), t.optimizer.lr, std::int64_t(step), t.schedule.warmup,
+                                      config.mfl.lr_updates);
+      stage.optimizer->step(s, lr, 1, terms);
+      stage.optimizer->request(s);
+      const StepScalars scalars = stage.optimizer->take();
+      const auto term = host(s, terms);
+      std::array<double, gslrm::kTerms> all{};
+      std::copy(term.begin(), term.end(), all.begin());
+      const auto near = [&](const char* name, double value) {
+        if (!trace[step].contains(name)) return;
+        const double ref = trace[step][name];
+        EXPECT_NEAR(value, ref, 1e-3 * std::abs(ref) + (std::string(name) == "pixelalign_loss" ? 1e-6 : 1e-9))
+            << name << ", step " << step;
+      };
+      near("loss", gslrm::total(in_force, all));
+      near("grad_norm", scalars.norm);
+      near("lr", lr);
+      const auto weight = gslrm::weights_of(in_force);
+      for (std::size_t i = 0; i < gslrm::kTerms; ++i)
+        if (weight[i] > 0 || i == gslrm::kUsage) near(gslrm::kTermNames[i], all[i]);
+      near("psnr", -10 * std::log10(all[gslrm::kL2]));
+    }
+    const io::Value after = io::read_torch_file(folder / "ckpt_0000000000000004.pt");
+    for (const Param& p : stage.params.all()) {
+      auto ref = values(io::load(after.at("model").at(p.name).tensor(), DType::f32, p.name)), out = host(s, p.value);
+      for (std::size_t i = 0; i < ref.size(); ++i) ref[i] -= initial[p.name][i], out[i] -= initial[p.name][i];
+      EXPECT_LT(relative_l2(out, ref), 2e-2) << "change of " << p.name << " after " << trace.size() << " steps";
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, GoldenGslrm, ::testing::Values("Cpu", "Cuda"), [](const auto& i) { return i.param; });
+
+}  // namespace
+}  // namespace mfl

@@ -1,0 +1,171 @@
+// Whole runs of a tiny model on the CPU: learning, resume on the same bits, data parallel, refusal of bad starts.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "data/scenes.h"
+#include "runtime/io/torch_file.h"
+#include "train/checkpoint.h"
+#include "train/gslrm_trainer.h"
+
+namespace mfl {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Training : public ::testing::Test {
+ protected:
+  fs::path root = fs::temp_directory_path() / ("mfl_training_" + std::to_string(::getpid()));
+  void SetUp() override {
+    fs::create_directories(root);
+    data::SceneOptions o;
+    o.views = 4, o.image_size = 16;
+    data::ViewWriter w((root / "scenes.h5").string(), {.width = 16, .height = 16, .samples = 8, .max_views = 4}, true);
+    for (int i = 0; i < 8; ++i) w.add(data::make_scene(o, i));
+    w.finish();
+  }
+  void TearDown() override { fs::remove_all(root); }
+
+  GslrmConfig config(const std::string& run, std::vector<ConfigOverride> more = {}) const {
+    const std::string yaml = R"(
+model:
+  class_name: gslrm.model.gslrm.GSLRM
+  image_tokenizer: {image_size: 16, patch_size: 8, in_channels: 9}
+  transformer: {d: 32, d_head: 32, n_layer: 2}
+  gaussians: {n_gaussians: 2, sh_degree: 0, upsampler: {upsample_factor: 1}}
+  hard_pixelalign: true
+  use_custom_plucker: true
+training:
+  runtime: {use_tf32: false, use_amp: false, amp_dtype: bf16, grad_accum_steps: 1, grad_clip_norm: 1.0, grad_checkpoint_every: 1}
+  dataset: {dataset_path: DATA, num_views: 4, num_input_views: 2, target_has_input: true}
+  dataloader: {batch_size_per_gpu: 4, num_workers: 2, prefetch_factor: 2}
+  losses: {l2_loss_weight: 1.0, lpips_loss_weight: 0.0, perceptual_loss_weight: 0.0, ssim_loss_weight: 0.2, pixelalign_loss_weight: 0.0, pointsdist_loss_weight: 0.0}
+  optimizer: {lr: 0.002, beta1: 0.9, beta2: 0.95, weight_decay: 0.05, reset_lr: false, reset_weight_decay: false}
+  schedule: {num_epochs: 100000, max_fwdbwd_passes: 6, warmup: 2}
+  checkpointing: {checkpoint_dir: RUN, checkpoint_every: 3, resume_ckpt: ""}
+  logging: {print_every: 1, vis_every: 0, wandb: {project: p, exp_name: e, group: g, job_type: t, log_every: 1, offline: true}}
+validation: {enabled: false}
+inference: {enabled: false}
+mfl: {device: cpu, lr_updates: 60}
+)";
+    more.insert(more.begin(), {{"training.dataset.dataset_path", (root / "scenes.h5").string()},
+                               {"training.checkpointing.checkpoint_dir", (root / run).string()}});
+    return parse_gslrm_config(yaml, "training.yaml", more).config;
+  }
+  static int train(const GslrmConfig& c) {
+    auto comm = make_single(kCpu);
+    return train_gslrm(c, *comm);
+  }
+  static int train_ranks(const GslrmConfig& c, int n) {
+    auto ranks = make_thread_ranks(n);
+    std::vector<int> codes(std::size_t(n), -1);
+    std::vector<std::thread> threads;
+    for (int r = 0; r < n; ++r)
+      threads.emplace_back([&, r] { codes[std::size_t(r)] = run_rank(*ranks[std::size_t(r)], [&] { return train_gslrm(c, *ranks[std::size_t(r)]); }); });
+    for (auto& t : threads) t.join();
+    return *std::max_element(codes.begin(), codes.end());
+  }
+  // Model and optimizer tensors of a checkpoint, as bytes by name.
+  std::map<std::string, std::vector<std::byte>> tensors(const std::string& run, std::int64_t pass) const {
+    std::map<std::string, std::vector<std::byte>> out;
+    const io::Value file = io::read_torch_file(root / run / checkpoint_name(pass));
+    for (const auto& [name, t] : io::tensors_of(file))
+      io::for_each_piece(t, name, [&](std::span<const std::byte> b) { out[name].insert(out[name].end(), b.begin(), b.end()); });
+    return out;
+  }
+  std::vector<double> losses(const std::string& run) const {
+    std::vector<double> out;
+    std::ifstream in(root / run / "train.jsonl");
+    for (std::string line; std::getline(in, line);) {
+      const auto j = nlohmann::json::parse(line);
+      if (j.contains("loss")) out.push_back(j["loss"]);
+    }
+    return out;
+  }
+};
+
+TEST_F(Training, LossFalls) {
+  ASSERT_EQ(train(config("falls", {{"training.schedule.max_fwdbwd_passes", "60"}})), kExitOk);
+  const auto l = losses("falls");
+  ASSERT_EQ(l.size(), 60u);
+  EXPECT_LT(l.back(), 0.7 * l.front());
+}
+
+TEST_F(Training, ResumeIsBitwise) {
+  ASSERT_EQ(train(config("straight")), kExitOk);
+  ASSERT_EQ(train(config("stopped", {{"training.schedule.max_fwdbwd_passes", "3"}})), kExitOk);
+  ASSERT_EQ(train(config("stopped")), kExitOk);
+  EXPECT_EQ(tensors("straight", 6), tensors("stopped", 6));
+}
+
+TEST_F(Training, ResumeIsBitwiseOnFourRanks) {
+  const std::vector<ConfigOverride> one = {{"training.dataloader.batch_size_per_gpu", "1"}};
+  auto shorter = one;
+  shorter.push_back({"training.schedule.max_fwdbwd_passes", "3"});
+  ASSERT_EQ(train_ranks(config("straight4", one), 4), kExitOk);
+  ASSERT_EQ(train_ranks(config("stopped4", shorter), 4), kExitOk);
+  ASSERT_EQ(train_ranks(config("stopped4", one), 4), kExitOk);
+  EXPECT_EQ(tensors("straight4", 6), tensors("stopped4", 6));
+}
+
+TEST_F(Training, FourRanksEqualOneOverFiftySteps) {
+  const std::vector<ConfigOverride> fifty = {{"training.schedule.max_fwdbwd_passes", "50"}, {"training.checkpointing.checkpoint_every", "50"}};
+  auto split = fifty;
+  split.push_back({"training.dataloader.batch_size_per_gpu", "1"});
+  ASSERT_EQ(train(config("one", fifty)), kExitOk);
+  ASSERT_EQ(train_ranks(config("four", split), 4), kExitOk);
+  const auto a = losses("one"), b = losses("four");
+  ASSERT_EQ(a.size(), 50u);
+  ASSERT_EQ(b.size(), 50u);
+  for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 2e-3 * a[i]) << "step " << i;
+}
+
+TEST_F(Training, AccumulationEqualsTheLargerBatch) {
+  ASSERT_EQ(train(config("large")), kExitOk);
+  ASSERT_EQ(train(config("accumulated", {{"training.dataloader.batch_size_per_gpu", "2"}, {"training.runtime.grad_accum_steps", "2"},
+                                         {"training.schedule.max_fwdbwd_passes", "12"}})), kExitOk);
+  const auto a = losses("large"), b = losses("accumulated");
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-4 * a[i]) << "update " << i;
+}
+
+TEST_F(Training, NonFiniteUpdatesLeaveTheWeightsAndEndTheRun) {
+  // A learning rate that throws the weights to infinity: every later update must be left out.
+  const int code = train(config("diverges", {{"training.optimizer.lr", "1e30"}, {"training.schedule.max_fwdbwd_passes", "40"},
+                                             {"mfl.max_skipped", "5"}}));
+  EXPECT_EQ(code, kExitNotFinite);
+}
+
+TEST_F(Training, StartsThatCannotBeRightAreRefused) {
+  EXPECT_THROW(train(config("a", {{"training.checkpointing.resume_ckpt", "/nowhere/ckpt_0000000000000001.pt"}})), DataError);
+  EXPECT_THROW(train(config("b", {{"mfl.resume", "/nowhere"}})), ConfigError);
+  ASSERT_EQ(train(config("c", {{"training.schedule.max_fwdbwd_passes", "3"}})), kExitOk);
+  // Another width: the coverage table, and no training.
+  try {
+    train(config("d", {{"model.transformer.d", "64"}, {"mfl.init", (root / "c" / checkpoint_name(3)).string()}}));
+    FAIL();
+  } catch (const DataError& e) {
+    EXPECT_NE(std::string(e.what()).find("wrong shape"), std::string::npos) << e.what();
+  }
+}
+
+TEST_F(Training, InitialisesFromWeightsAtStepZero) {
+  ASSERT_EQ(train(config("source", {{"training.schedule.max_fwdbwd_passes", "3"}})), kExitOk);
+  ASSERT_EQ(train(config("target", {{"mfl.init", (root / "source" / checkpoint_name(3)).string()}, {"training.schedule.max_fwdbwd_passes", "3"}})), kExitOk);
+  EXPECT_EQ(losses("target").size(), 3u);
+  EXPECT_TRUE(fs::exists(root / "target" / checkpoint_name(3)));
+}
+
+TEST_F(Training, KeepsAsManyCheckpointsAsAllowed) {
+  ASSERT_EQ(train(config("kept", {{"training.checkpointing.checkpoint_every", "1"}, {"training.checkpointing.checkpoints_total_limit", "2"}})), kExitOk);
+  EXPECT_EQ(list_checkpoints(root / "kept").size(), 2u);
+  EXPECT_EQ(list_checkpoints(root / "kept").back().pass, 6);
+}
+
+}  // namespace
+}  // namespace mfl

@@ -1,0 +1,292 @@
+#include "train/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <regex>
+#include <set>
+
+#include "runtime/io/torch_file.h"
+#include "runtime/log.h"
+
+namespace mfl {
+namespace {
+
+namespace fs = std::filesystem;
+using io::Value;
+
+constexpr int kVersion = 1;
+
+// Bytes of a flat device buffer on the host, and pieces of it as tensors to write.
+class HostCopy {
+ public:
+  HostCopy(const Stream& s, const Tensor& flat)
+      : flat_(std::make_shared<std::vector<std::byte>>(flat.bytes())), dtype_(flat.dtype()) {
+    copy(s, flat, make_view(static_cast<void*>(flat_->data()), flat.shape(), dtype_));
+  }
+  io::StoredTensor piece(std::int64_t first, Shape shape) const {
+    return io::stored(io::stored_type(dtype_), shape,
+                      [data = flat_, start = static_cast<std::size_t>(first) * size_of(dtype_)](
+                          std::uint64_t from, std::span<std::byte> into) {
+                        std::memcpy(into.data(), data->data() + start + from, into.size());
+                      });
+  }
+
+ private:
+  std::shared_ptr<std::vector<std::byte>> flat_;
+  DType dtype_;
+};
+
+Value betas(const OptimizerConfig& c) { return Value::tuple({c.beta1, c.beta2}); }
+
+Value param_group(const OptimizerConfig& c, double lr, double initial_lr, double decay, std::int64_t first, std::int64_t count) {
+  Value g = Value::dict();
+  g.set("lr", lr);
+  g.set("betas", betas(c));
+  g.set("eps", c.eps);
+  g.set("weight_decay", decay);
+  g.set("amsgrad", false);
+  g.set("foreach", Value());
+  g.set("maximize", false);
+  g.set("capturable", false);
+  g.set("differentiable", false);
+  g.set("fused", true);
+  g.set("initial_lr", initial_lr);
+  Value params = Value::list();
+  for (std::int64_t i = 0; i < count; ++i) params.push(first + i);
+  g.set("params", params);
+  return g;
+}
+
+// The `mfl` entry's configuration and counters go in as plain values that weights_only accepts.
+Value tree(GslrmStage& stage, const RunState& state, double learning_rate, const std::string& config_yaml) {
+  const Stream& s = stage.stream;
+  const HostCopy values(s, stage.params.values()), m(s, stage.optimizer->exp_avg()), v(s, stage.optimizer->exp_avg_sq());
+  Value model = Value::ordered_dict();
+  for (const Param& p : stage.params.all()) model.set(p.name, values.piece(p.first, p.shape));
+  for (ParamStore* network : stage.networks.stores()) {
+    const HostCopy weights(s, network->values());
+    for (const Param& p : network->all()) model.set(p.name, weights.piece(p.first, p.shape));
+  }
+  s.synchronize();
+
+  const OptimizerConfig& c = stage.optimizer->config();
+  const double base_lr = stage.config().training.optimizer.lr;
+  const std::vector<const Param*> order = stage.optimizer->checkpoint_order();
+  Value states = Value::dict();
+  for (std::size_t i = 0; i < order.size() && state.updates > 0; ++i) {
+    Value one = Value::dict();
+    one.set("step", io::stored_scalar(static_cast<float>(state.updates)));
+    one.set("exp_avg", m.piece(order[i]->first, order[i]->shape));
+    one.set("exp_avg_sq", v.piece(order[i]->first, order[i]->shape));
+    states.set(static_cast<std::int64_t>(i), one);
+  }
+  const auto decayed = static_cast<std::int64_t>(stage.optimizer->decayed());
+  Value groups = Value::list();
+  groups.push(param_group(c, learning_rate, base_lr, c.weight_decay, 0, decayed));
+  groups.push(param_group(c, learning_rate, base_lr, 0.0, decayed, static_cast<std::int64_t>(order.size()) - decayed));
+  Value optimizer = Value::dict();
+  optimizer.set("state", states);
+  optimizer.set("param_groups", groups);
+
+  Value scheduler = Value::dict();
+  scheduler.set("base_lrs", Value::list({base_lr, base_lr}));
+  scheduler.set("last_epoch", state.schedule_updates);
+  scheduler.set("verbose", false);
+  scheduler.set("_step_count", state.schedule_updates + 1);
+  scheduler.set("_get_lr_called_within_step", false);
+  scheduler.set("_last_lr", Value::list({learning_rate, learning_rate}));
+  scheduler.set("lr_lambdas", Value::list({Value::dict(), Value::dict()}));
+
+  Value ours = Value::dict();
+  ours.set("version", kVersion);
+  ours.set("seed", std::int64_t{stage.config().mfl.seed});
+  ours.set("data_step", static_cast<std::int64_t>(state.data_step));
+  ours.set("best", state.best ? Value(*state.best) : Value());
+  ours.set("best_pass", state.best_pass);
+  ours.set("config", config_yaml);
+
+  Value root = Value::dict();
+  root.set("model", model);
+  root.set("optimizer", optimizer);
+  root.set("lr_scheduler", scheduler);
+  root.set("fwdbwd_pass_step", state.passes);
+  root.set("param_update_step", state.updates);
+  root.set("mfl", ours);
+  return root;
+}
+
+// Into one parameter, on whatever device it lives.
+void put(const Stream& s, const io::StoredTensor& from, const Tensor& into, const std::string& name) {
+  Tensor host = Tensor::on_heap(into.shape(), into.dtype());
+  io::read(from, host, name);
+  copy(s, host, into);
+  s.synchronize();
+}
+
+bool begins_with_any(const std::string& name, const std::vector<std::string>& prefixes) {
+  return std::any_of(prefixes.begin(), prefixes.end(), [&](const std::string& p) { return name.starts_with(p); });
+}
+
+// The state dict inside a file: under `model`, or the file itself; without a leading `module.`.
+std::vector<std::pair<std::string, io::StoredTensor>> state_dict(const Value& root, const fs::path& path) {
+  const Value* model = root.is_dict() ? root.find("model") : nullptr;
+  const Value& dict = model ? *model : root;
+  if (!dict.is_dict())
+    throw_error<DataError>(path.string(), ": expected a dictionary with the key \"model\" or a state dict, found a ",
+                           io::name_of(dict.kind()));
+  std::vector<std::pair<std::string, io::StoredTensor>> tensors;
+  for (const auto& [key, value] : dict.entries()) {
+    if (!value.is_tensor()) continue;
+    std::string name = key.string();
+    if (name.starts_with("module.")) name = name.substr(7);
+    tensors.emplace_back(name, value.tensor());
+  }
+  return tensors;
+}
+
+Coverage load_model(GslrmStage& stage, const Value& root, const fs::path& path, const std::vector<std::string>& allow_missing) {
+  Coverage c;
+  std::set<std::string> loaded;
+  std::vector<ParamStore*> networks = stage.networks.stores();
+  for (const auto& [name, tensor] : state_dict(root, path)) {
+    Param* p = stage.params.find(name);
+    for (std::size_t i = 0; !p && i < networks.size(); ++i) p = networks[i]->find(name);
+    if (!p) {
+      // A checkpoint may hold loss networks that this run does not use: their weight is 0 here.
+      if (!name.starts_with("loss_calculator.")) c.unexpected.push_back(name);
+      continue;
+    }
+    if (tensor.shape != p->shape) {
+      c.wrong_shape.push_back(text(name, ' ', tensor.shape, " in the file, ", p->shape, " in the model"));
+      continue;
+    }
+    put(stage.stream, tensor, p->value, name);
+    loaded.insert(name);
+    ++c.loaded;
+  }
+  bool refused = !c.wrong_shape.empty();
+  for (const Param& p : stage.params.all())
+    if (!loaded.contains(p.name)) {
+      c.missing.push_back(p.name);
+      refused = refused || !begins_with_any(p.name, allow_missing);
+    }
+  if (refused)
+    throw_error<DataError>(c.describe(path.string()),
+                           "\nThe model does not take this file. Check model.transformer and model.gaussians against the file, "
+                           "or name what may be missing in mfl.allow_missing.");
+  gslrm::refresh_compute(stage.stream, stage.params);
+  stage.networks.prepare(stage.stream, stage.weights, stage.params.precision().compute);
+  return c;
+}
+
+}  // namespace
+
+std::string checkpoint_name(std::int64_t pass) { return fmt::format("ckpt_{:016d}.pt", pass); }
+
+std::vector<CheckpointFile> list_checkpoints(const fs::path& directory) {
+  static const std::regex name("ckpt_([0-9]+)\\.pt");
+  std::vector<CheckpointFile> found;
+  std::error_code missing;
+  for (const auto& e : fs::directory_iterator(directory, missing)) {
+    std::smatch m;
+    const std::string file = e.path().filename().string();
+    if (std::regex_match(file, m, name)) found.push_back({e.path(), std::stoll(m[1])});
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.pass < b.pass; });
+  return found;
+}
+
+CheckpointWriter::~CheckpointWriter() {
+  try {
+    wait();
+  } catch (const std::exception& e) {
+    log_error("the last checkpoint was not written: ", e.what());
+  }
+}
+
+void CheckpointWriter::wait() {
+  if (writing_.valid()) writing_.get();
+}
+
+fs::path CheckpointWriter::save(GslrmStage& stage, const RunState& state, double learning_rate, const std::string& config_yaml,
+                                int keep) {
+  wait();
+  const auto start = std::chrono::steady_clock::now();
+  Value root = tree(stage, state, learning_rate, config_yaml);
+  stall_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const fs::path path = directory_ / checkpoint_name(state.passes);
+  writing_ = std::async(std::launch::async, [this, root = std::move(root), path, keep, best = state.best_pass]() mutable {
+    io::write_torch_file(path, root);
+    root = {};
+    if (keep <= 0) return;
+    std::vector<CheckpointFile> all = list_checkpoints(directory_);
+    auto removable = [&](const CheckpointFile& f) { return f.pass != best && f.path != path; };
+    for (std::size_t i = 0, left = all.size(); i < all.size() && left > static_cast<std::size_t>(keep); ++i)
+      if (removable(all[i])) {
+        fs::remove(all[i].path);
+        --left;
+      }
+  });
+  return path;
+}
+
+std::string Coverage::describe(const std::string& file) const {
+  auto list = [](const std::vector<std::string>& names) {
+    std::string s;
+    for (std::size_t i = 0; i < names.size() && i < 8; ++i) s += text("\n    ", names[i]);
+    if (names.size() > 8) s += text("\n    and ", names.size() - 8, " more");
+    return s;
+  };
+  return text(file, ": ", loaded, " of ", static_cast<std::size_t>(loaded) + missing.size() + wrong_shape.size(),
+              " tensors loaded\n  missing     ", missing.size(), list(missing), "\n  wrong shape ", wrong_shape.size(),
+              list(wrong_shape), "\n  unexpected  ", unexpected.size(), list(unexpected));
+}
+
+Coverage load_weights(GslrmStage& stage, const fs::path& path, const std::vector<std::string>& allow_missing) {
+  return load_model(stage, io::read_torch_file(path), path, allow_missing);
+}
+
+Resumed resume(GslrmStage& stage, const fs::path& path, const std::vector<std::string>& allow_missing) {
+  const Value root = io::read_torch_file(path);
+  if (!root.is_dict() || !root.find("optimizer") || !root.find("fwdbwd_pass_step"))
+    throw_error<DataError>(path.string(), ": no optimizer state in this file, so a run cannot be resumed from it; to start a new "
+                           "run from its weights use --init");
+  Resumed r;
+  r.coverage = load_model(stage, root, path, allow_missing);
+  const Value& states = root.at("optimizer").at("state");
+  const std::vector<const Param*> order = stage.optimizer->checkpoint_order();
+  // A state dict saved before the first update is empty.
+  if (!states.entries().empty() && states.entries().size() != order.size())
+    throw_error<DataError>(path.string(), ": optimizer state of ", states.entries().size(), " tensors, the run trains ",
+                           order.size(), "; was it made with another training.freeze_layers? --init starts anew from its weights");
+  std::int64_t updates = 0;
+  for (std::size_t i = 0; i < order.size() && !states.entries().empty(); ++i) {
+    const Value& one = states.at(static_cast<std::int64_t>(i));
+    const Param& p = *order[i];
+    for (auto [key, flat] : {std::pair{"exp_avg", stage.optimizer->exp_avg()}, {"exp_avg_sq", stage.optimizer->exp_avg_sq()}}) {
+      const io::StoredTensor& t = one.at(key).tensor();
+      if (t.shape != p.shape)
+        throw_error<DataError>(path.string(), ": optimizer.state.", i, '.', key, ' ', t.shape, ", expected ", p.shape, " of ", p.name);
+      put(stage.stream, t, flat.rows(p.first, p.numel()).reshape(p.shape), p.name);
+    }
+    updates = static_cast<std::int64_t>(one.at("step").number());
+  }
+  r.state.passes = root.at("fwdbwd_pass_step").integer();
+  r.state.updates = updates;
+  r.state.schedule_updates = root.at("lr_scheduler").at("last_epoch").integer();
+  if (const Value* ours = root.find("mfl")) {
+    r.state.data_step = static_cast<std::uint64_t>(ours->at("data_step").integer());
+    if (const Value& best = ours->at("best"); !best.is_none()) r.state.best = best.number();
+    r.state.best_pass = ours->at("best_pass").integer();
+  } else {
+    r.state.data_step = static_cast<std::uint64_t>(r.state.passes);   // Python's trainer keeps no data position
+  }
+  stage.optimizer->set_updates(stage.stream, updates);
+  stage.stream.synchronize();
+  return r;
+}
+
+}  // namespace mfl

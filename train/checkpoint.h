@@ -1,0 +1,80 @@
+// `ckpt_%016d.pt`: a GS-LRM run on disk, in the published layout, so that Python's trainer resumes ours and we resume
+// Python's (train_gslrm.py, utils_train.py):
+//
+//   model                 OrderedDict: trainable tensors in registration order, then the loss networks' (LPIPS first), f32
+//   optimizer             {state: {i: {step, exp_avg, exp_avg_sq}}, param_groups: [decayed, the rest]}: torch.optim.AdamW's
+//   lr_scheduler          LambdaLR's state
+//   fwdbwd_pass_step, param_update_step
+//   mfl                   what we need beyond it: version, seed, recipe, data position, best metric, configuration
+//
+// Writing: device to host copies on the caller's thread (the only time the step waits), the file on a thread of its own, to a
+// temporary name, read back, renamed. The next save and the destructor wait for it. An error of the thread is thrown there.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <future>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/io/value.h"
+#include "train/gslrm_stage.h"
+
+namespace mfl {
+
+// Where a run stands.
+struct RunState {
+  std::int64_t passes = 0;           // fwdbwd_pass_step: forward/backward passes done
+  std::int64_t updates = 0;          // param_update_step: updates that were applied
+  std::int64_t schedule_updates = 0; // updates the schedule has counted, left-out ones included (lr_scheduler.last_epoch)
+  std::uint64_t data_step = 0;       // next step of the sampler
+  std::optional<double> best;        // of mfl.keep_best
+  std::int64_t best_pass = -1;
+};
+
+class CheckpointWriter {
+ public:
+  explicit CheckpointWriter(std::filesystem::path directory) : directory_(std::move(directory)) {}
+  ~CheckpointWriter();
+
+  // Copies the state to host memory, then writes in the background. `keep` > 0: afterwards at most that many ckpt_*.pt
+  // remain, oldest first to go, the one of state.best_pass never. Returns the path.
+  std::filesystem::path save(GslrmStage&, const RunState&, double learning_rate, const std::string& config_yaml, int keep);
+  void wait();                                     // for the write in progress; throws what went wrong
+  double last_stall_seconds() const { return stall_; }
+
+ private:
+  std::filesystem::path directory_;
+  std::future<void> writing_;
+  double stall_ = 0;
+};
+
+// ckpt_%016d.pt of a directory, oldest first.
+struct CheckpointFile {
+  std::filesystem::path path;
+  std::int64_t pass = 0;
+};
+std::vector<CheckpointFile> list_checkpoints(const std::filesystem::path& directory);
+std::string checkpoint_name(std::int64_t pass);
+
+// One table for the log: how many tensors came from the file, which did not.
+struct Coverage {
+  std::int64_t loaded = 0;
+  std::vector<std::string> missing, unexpected, wrong_shape;
+  std::string describe(const std::string& file) const;
+};
+
+// *Initialise*: weights only. Accepts a checkpoint of ours or Python's, a bare state dict, a `module.` prefix; loss-network
+// tensors fill the networks that the run has. Throws DataError under full coverage of the model unless the missing names
+// begin with one of `allow_missing`, and always for a wrong shape.
+Coverage load_weights(GslrmStage&, const std::filesystem::path&, const std::vector<std::string>& allow_missing);
+
+// *Resume*: weights, moments, counters. Throws DataError when the optimizer state does not fit the trainable parameters.
+struct Resumed {
+  Coverage coverage;
+  RunState state;
+};
+Resumed resume(GslrmStage&, const std::filesystem::path&, const std::vector<std::string>& allow_missing);
+
+}  // namespace mfl

@@ -1,0 +1,72 @@
+// Everything of a GS-LRM run that lives on one device: memory, parameters, model, loss networks, renderer, optimizer. The
+// trainer, the dry run and the golden tests drive the same object; on `meta` it computes nothing and its arenas count.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/gslrm/loss.h"
+#include "models/gslrm/renderer.h"
+#include "models/weights/loss_networks.h"
+#include "train/config.h"
+#include "train/optimizer.h"
+
+namespace mfl {
+
+struct StageOptions {
+  Device device{};
+  Precision precision{};
+  int recompute_segment = 0;        // 0: all activations are kept
+  std::size_t memory_bytes = 0;     // of the device; bounds the arenas. 0: ask the device
+};
+
+class GslrmStage {
+ public:
+  GslrmStage(const GslrmConfig&, StageOptions);
+  GslrmStage(const GslrmStage&) = delete;
+  GslrmStage& operator=(const GslrmStage&) = delete;
+
+  // Fills the loss networks that the configuration asks for. Throws DataError that says which file is missing.
+  void load_networks(const weights::LossNetworkSources&);
+
+  // One micro-batch: forward, losses of positive weight, backward. Parameter gradients overwrite, or add when `accumulate`.
+  // terms [kTerms] accum type, out. `ready` is called as gradient ranges complete.
+  void micro_batch(const gslrm::Views&, const gslrm::LossConfig& weights, bool accumulate, View terms,
+                   std::function<void(ParamRange)> ready = [](ParamRange) {});
+
+  // Without gradients: Gaussians of the inputs, rendered to every view of the batch.
+  struct Rendered {
+    gslrm::GaussianBatch gaussians;
+    Tensor image;                   // [B, V, H, W, 3] accum type
+    Tensor tokens;                  // [B, T, d]
+  };
+  Rendered render(const gslrm::Views&);
+  // One sample's Gaussians from other cameras; image [V, H, W, 3].
+  Tensor render(const gslrm::Gaussians&, const gslrm::Cameras&);
+  // Loss terms of a rendered batch, no gradient.
+  void evaluate_losses(const gslrm::Views&, const Rendered&, const gslrm::LossConfig&, View terms);
+
+  Ctx context();
+  const GslrmConfig& config() const { return config_; }
+
+  // Declaration order is destruction order reversed: arenas outlive what they hold.
+  Stream stream;
+  Arena weights, step, splats;      // parameters and moments; activations; the rasterizer's data-dependent buffers
+  gslrm::ModelSpec spec;
+  ParamStore params;
+  gslrm::Model model;
+  gslrm::LossNetworks networks;
+  gslrm::Renderer renderer;
+  std::unique_ptr<Optimizer> optimizer;   // made by seal
+
+  std::size_t peak_bytes() const { return weights.peak_bytes() + step.peak_bytes() + splats.peak_bytes(); }
+
+ private:
+  gslrm::Cameras cameras_of(const gslrm::Views&, std::int64_t b) const;
+  GslrmConfig config_;
+};
+
+}  // namespace mfl

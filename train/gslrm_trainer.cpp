@@ -1,0 +1,492 @@
+#include "train/gslrm_trainer.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+
+#include "data/loader.h"
+#include "data/pack.h"
+#include "runtime/backend.h"
+#include "runtime/io/atomic_file.h"
+#include "runtime/log.h"
+#include "runtime/profile.h"
+#include "train/checkpoint.h"
+#include "train/event_writer.h"
+#include "train/grad_reducer.h"
+#include "train/gslrm_stage.h"
+#include "train/plan.h"
+#include "train/progress.h"
+#include "train/run_log.h"
+#include "train/schedule.h"
+#include "train/signals.h"
+#include "train/validation.h"
+#include "train/watchdog.h"
+
+namespace mfl {
+namespace {
+
+namespace fs = std::filesystem;
+using gslrm::kTerms;
+
+// A step, a validation or a checkpoint that takes longer has hung.
+constexpr double kStallSeconds = 3600;
+
+double seconds_since(std::chrono::steady_clock::time_point t) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - t).count();
+}
+
+data::DatasetOptions dataset_options(const GslrmConfig& c, bool training) {
+  const TrainingConfig::Dataset& d = c.training.dataset;
+  data::DatasetOptions o;
+  o.image_size = c.model.image_tokenizer.image_size;
+  o.num_views = d.num_views;
+  o.num_input_views = d.num_input_views;
+  o.remove_alpha = d.remove_alpha;
+  o.background = data::parse_background(d.background_color);
+  o.seed = c.mfl.seed;
+  o.limit = c.mfl.overfit;
+  if (c.mouse.use_mouse_dataset) {
+    o.rule = data::ViewRule::fixed;
+    o.fewer_views = true;
+    if (c.mouse.normalize_cameras || c.mouse.target_camera_distance > 0) o.normalise = data::CameraNormalisation{};
+    if (o.normalise) {
+      o.normalise->rotate = c.mouse.normalize_cameras;
+      o.normalise->z_up = c.mouse.normalize_to_z_up;
+      o.normalise->target_distance = c.mouse.target_camera_distance;
+    }
+    o.auto_mask = c.mouse.auto_generate_mask;
+    o.mask_threshold = c.mouse.mask_threshold;
+    const auto& a = c.mouse.augmentation;
+    if (training && a.enabled && c.mfl.overfit == 0) {
+      data::Augmentation aug;
+      aug.horizontal_flip = a.horizontal_flip;
+      aug.rotation_range = a.rotation_range;
+      for (int i = 0; i < 2; ++i) aug.brightness[i] = a.brightness_range[std::size_t(i)], aug.contrast[i] = a.contrast_range[std::size_t(i)];
+      o.augmentation = aug;
+    }
+  } else {
+    o.rule = d.maximize_view_overlap ? data::ViewRule::overlap : data::ViewRule::random;
+  }
+  return o;
+}
+
+// The packed file behind a configuration's path; rank 0 packs a list of sample folders when there is no packed file yet.
+std::shared_ptr<const data::ViewReader> open_data(const GslrmConfig& c, const std::string& given, const std::string& list,
+                                                  Communicator& comm) {
+  std::string path = given;
+  if (comm.rank() == 0 && !fs::exists(path.substr(0, path.find('#'))))
+    path = data::ensure_packed(list, (fs::path(c.log_dir()) / "packed").string(), c.model.image_tokenizer.image_size);
+  path = comm.broadcast_text(path, 0);
+  return std::make_shared<data::ViewReader>(path);
+}
+
+gslrm::Views views_of(const data::Batch& b) { return {b.image, b.c2w, b.fxfycxcy}; }
+
+// The newest checkpoint of a directory, or the file itself; empty if there is none.
+fs::path newest_checkpoint(const fs::path& p) {
+  if (!fs::is_directory(p)) return fs::exists(p) ? p : fs::path{};
+  const auto all = list_checkpoints(p);
+  return all.empty() ? fs::path{} : all.back().path;
+}
+
+// The file that a run will start from, for the loss networks that it may hold; empty if there is none.
+std::string start_checkpoint(const GslrmConfig& c) {
+  const auto& ck = c.training.checkpointing;
+  for (const std::string& from : {c.mfl.resume == "auto" ? ck.checkpoint_dir : c.mfl.resume == "never" ? std::string() : c.mfl.resume,
+                                  c.mfl.init, ck.resume_ckpt})
+    if (const fs::path p = from.empty() ? fs::path{} : newest_checkpoint(from); !p.empty()) return p.string();
+  return {};
+}
+
+// Where a run begins: resumed, initialised, or fresh. Says which.
+RunState begin(GslrmStage& stage, const GslrmConfig& c, Communicator& comm, std::string& how) {
+  const auto& ck = c.training.checkpointing;
+  RunState state;
+  auto say = [&](const std::string& line) {
+    if (comm.rank() == 0) log_info(line);
+  };
+  auto do_resume = [&](const fs::path& p) {
+    Resumed r = resume(stage, p, c.mfl.allow_missing);
+    say(r.coverage.describe(p.string()));
+    say(text("resume: from ", p.string(), " at pass ", r.state.passes, ", ", r.state.updates, " updates applied"));
+    state = r.state;
+    how = "resumed from " + p.string();
+  };
+  const bool explicit_path = c.mfl.resume != "auto" && c.mfl.resume != "never";
+  if (explicit_path) {
+    const fs::path p = newest_checkpoint(c.mfl.resume);
+    if (p.empty())
+      throw_error<ConfigError>("mfl.resume: there is no checkpoint at ", c.mfl.resume, "; use auto, never, or a ckpt_*.pt file");
+    do_resume(p);
+    return state;
+  }
+  if (c.mfl.resume == "auto" && !ck.force_resume_ckpt) {
+    auto all = list_checkpoints(ck.checkpoint_dir);
+    for (auto it = all.rbegin(); it != all.rend(); ++it) {   // newest first; an unreadable one is passed over, loudly
+      try {
+        do_resume(it->path);
+        return state;
+      } catch (const DataError& e) {
+        if (std::next(it) == all.rend()) throw;
+        log_warning("cannot resume from ", it->path.string(), ": ", e.what(), "\ntrying the one before it");
+      }
+    }
+  }
+  auto do_initialise = [&](const std::string& from) {
+    const fs::path p = newest_checkpoint(from);
+    if (p.empty())
+      throw_error<DataError>("there is no checkpoint at ", from,
+                             ". Set mfl.init or training.checkpointing.resume_ckpt to the file, or to \"\" for fresh weights");
+    const Coverage coverage = load_weights(stage, p, c.mfl.allow_missing);
+    say(coverage.describe(p.string()));
+    say(text("initialise: weights from ", p.string(), ", step 0"));
+    how = "initialised from " + p.string();
+  };
+  if (!c.mfl.init.empty()) {
+    do_initialise(c.mfl.init);
+  } else if (!ck.resume_ckpt.empty()) {
+    if (c.training.optimizer.reset_training_state) {
+      do_initialise(ck.resume_ckpt);
+    } else {
+      const fs::path p = newest_checkpoint(ck.resume_ckpt);
+      if (p.empty())
+        throw_error<DataError>("training.checkpointing.resume_ckpt: there is no checkpoint at ", ck.resume_ckpt,
+                               ". Give the file, or \"\" for fresh weights");
+      do_resume(p);
+    }
+  } else {
+    say(text("fresh weights, seed ", c.mfl.seed));
+  }
+  return state;
+}
+
+// Loss terms of one update on the host, one slot: read before the next update is queued.
+class TermsReadback {
+ public:
+  TermsReadback(Device d, std::int64_t micro) : n_(micro * kTerms), copied_(d) {
+    host_ = static_cast<float*>(backend::allocate_pinned(static_cast<std::size_t>(n_) * sizeof(float)));
+  }
+  ~TermsReadback() { backend::deallocate_pinned(host_); }
+  void request(const Stream& s, const Tensor& terms) {
+    copy(s, terms.reshape({n_}), make_view(host_, {n_}, DType::f32));
+    s.record(copied_);
+  }
+  // Mean over the micro-batches.
+  std::array<double, kTerms> take() const {
+    copied_.synchronize();
+    std::array<double, kTerms> mean{};
+    for (std::int64_t i = 0; i < n_; ++i) mean[std::size_t(i % kTerms)] += double(host_[i]) * double(kTerms) / double(n_);
+    return mean;
+  }
+
+ private:
+  std::int64_t n_;
+  float* host_;
+  Event copied_;
+};
+
+class Trainer {
+ public:
+  Trainer(const GslrmConfig& config, Communicator& comm, const LaunchOptions& launch, int segment)
+      : config_(config), comm_(comm), leader_(comm.rank() == 0),
+        train_(std::make_shared<data::Dataset>(
+            open_data(config, config.train_data(), config.training.dataset.dataset_path, comm), dataset_options(config, true))),
+        stage_(config, {.device = comm.device(), .precision = Precision::of(config.compute()), .recompute_segment = segment,
+                        .memory_bytes = launch.memory_bytes}),
+        job_(job_overview(config, train_->size(), comm.size())), progress_(leader_, config.training.logging.print_every),
+        writer_(config.training.checkpointing.checkpoint_dir) {
+    if (leader_) {
+      log_ = RunLog(config.log_dir());
+      events_ = EventWriter(config.log_dir());
+    }
+    if (config.validation.enabled)
+      val_ = std::make_shared<data::Dataset>(open_data(config, config.val_data(), config.validation.dataset_path, comm),
+                                             dataset_options(config, false));
+  }
+
+  int run(bool dry_run);
+
+ private:
+  struct Queued {                  // an update whose results are still on the device
+    std::int64_t pass;
+    double learning_rate;
+    gslrm::LossConfig losses;
+  };
+  RunHeader header() const;
+  bool settle();                   // reads the last update's results; false: training must stop
+  void validate();
+  void save();
+  bool due(std::int64_t every) const { return every > 0 && state_.passes % every == 0; }
+
+  GslrmConfig config_;
+  Communicator& comm_;
+  bool leader_;
+  std::shared_ptr<const data::Dataset> train_, val_;
+  GslrmStage stage_;
+  JobOverview job_;
+  RunLog log_;
+  EventWriter events_;
+  Progress progress_;
+  UpdateLedger ledger_;
+  PassMeter meter_;
+  CheckpointWriter writer_;
+  std::unique_ptr<GradReducer> reducer_;
+  std::unique_ptr<TermsReadback> readback_;
+  std::unique_ptr<Validation> validation_;
+  Tensor terms_;                   // [accumulation, kTerms]
+  RunState state_;
+  std::optional<Queued> queued_;
+  std::string start_ = "new";      // how the run began, for the record
+  std::int64_t start_pass_ = 0, saved_pass_ = -1, validated_pass_ = -1;
+  double peak_flops_ = 0;
+};
+
+int Trainer::run(bool dry_run) {
+  const TrainingConfig& t = config_.training;
+  const int accumulation = t.runtime.grad_accum_steps;
+  gslrm::initialise(stage_.stream, stage_.params, config_.mfl.seed);
+  const auto& w = config_.mfl.weights;
+  stage_.load_networks({.vgg19 = w.vgg19, .vgg16 = w.vgg16, .lpips = w.lpips, .checkpoint = start_checkpoint(config_)});
+  state_ = begin(stage_, config_, comm_, start_);
+  start_pass_ = state_.passes;
+  // One set of weights on all ranks, whatever each has read.
+  comm_.broadcast(stage_.stream, stage_.params.values(), 0);
+  gslrm::refresh_compute(stage_.stream, stage_.params);
+
+  if (leader_) log_info(describe(job_, state_.passes));
+  if (state_.passes >= job_.total_passes || dry_run) return kExitOk;
+  if (leader_) log_.start(header());
+
+  terms_ = stage_.weights.empty({accumulation, kTerms}, DType::f32, {"loss terms"});
+  readback_ = std::make_unique<TermsReadback>(comm_.device(), accumulation);
+  reducer_ = std::make_unique<GradReducer>(stage_.params, comm_, std::size_t(config_.mfl.bucket_mb * (1 << 20)));
+  if (val_) validation_ = std::make_unique<Validation>(stage_, val_, comm_);
+  peak_flops_ = config_.mfl.peak_tflops > 0 ? config_.mfl.peak_tflops * 1e12
+                                            : peak_flops(device_info(comm_.device()).name, config_.compute());
+  data::Loader loader(train_,
+                      {.size = train_->size(), .batch = t.dataloader.batch_size_per_gpu, .rank = comm_.rank(),
+                       .world = comm_.size(), .seed = config_.mfl.seed, .shuffle = true},
+                      {.workers = t.dataloader.num_workers, .prefetch = std::max(2, std::min(4, t.dataloader.prefetch_factor)),
+                       .first_step = state_.data_step});
+  StopSignals signals;
+  Watchdog watchdog(comm_, kStallSeconds, [&] { return reducer_->in_flight(); });
+
+  if (validation_ && (state_.passes == 0 || due(config_.validation.val_every))) {
+    watchdog.phase("validation");
+    validate();
+  }
+  int code = kExitOk;
+  while (state_.passes < job_.total_passes) {
+    Range step_range("step");
+    const auto pass_start = std::chrono::steady_clock::now();
+    const int micro = static_cast<int>(state_.passes % accumulation);
+    // The run may end inside an accumulation window: what is there is applied.
+    const bool boundary = micro + 1 == accumulation || state_.passes + 1 == job_.total_passes;
+    const gslrm::LossConfig losses = losses_at(t, state_.passes);
+    watchdog.phase("data");
+    loader.next();
+    watchdog.phase("forward and backward");
+    if (micro == 0) stage_.step.begin_step();
+    reducer_->begin(boundary);
+    {
+      const data::Batch batch = loader.upload(stage_.stream, stage_.step);
+      stage_.micro_batch(views_of(batch), losses, micro > 0, terms_.rows(micro, 1).reshape({kTerms}), [&](ParamRange r) {
+        if (boundary) reducer_->ready(stage_.context(), r);
+      });
+    }
+    ++state_.passes;
+    ++state_.data_step;
+    const std::int64_t samples = job_.batch_size;
+    if (!boundary) {
+      meter_.add(seconds_since(pass_start), loader.last_wait_seconds(), samples);
+      continue;
+    }
+
+    watchdog.phase("update");
+    reducer_->join(stage_.context());
+    comm_.all_reduce(stage_.stream, terms_, ReduceOp::avg);
+    if (!settle()) {
+      code = kExitNotFinite;
+      break;
+    }
+    const double lr = learning_rate(lr_schedule(config_.mfl), t.optimizer.lr, state_.schedule_updates, t.schedule.warmup,
+                                    job_.lr_updates);
+    stage_.optimizer->step(stage_.stream, lr, micro + 1, terms_.rows(0, micro + 1));
+    stage_.optimizer->request(stage_.stream);
+    readback_->request(stage_.stream, terms_);
+    queued_ = Queued{state_.passes, lr, losses};
+    meter_.add(seconds_since(pass_start), loader.last_wait_seconds(), samples);
+    ++state_.schedule_updates;
+
+    const bool last = state_.passes == job_.total_passes;
+    if (validation_ && (due(config_.validation.val_every) || last)) {
+      if (!settle()) {
+        code = kExitNotFinite;
+        break;
+      }
+      watchdog.phase("validation");
+      validate();
+    }
+    if (due(t.checkpointing.checkpoint_every) || last) {
+      if (!settle()) {
+        code = kExitNotFinite;
+        break;
+      }
+      watchdog.phase("checkpoint");
+      save();
+    }
+    if (const Stop stop = signals.agreed(comm_); stop != Stop::none && !last) {
+      settle();
+      watchdog.phase("checkpoint");
+      save();
+      if (leader_) log_info("stopped by a signal after pass ", state_.passes, "; start again to continue");
+      code = stop == Stop::requeue ? int(kExitRequeue) : kExitInterrupted;
+      break;
+    }
+  }
+  watchdog.phase("end");
+  writer_.wait();
+  comm_.barrier();
+  return code;
+}
+
+bool Trainer::settle() {
+  if (!queued_) return true;
+  const Queued q = *queued_;
+  queued_.reset();
+  const StepScalars s = stage_.optimizer->take();
+  const auto terms = readback_->take();
+  state_.updates = s.updates;
+  ledger_.record(s.outcome, s.norm);
+  const TrainingConfig& t = config_.training;
+  const std::int64_t log_every = t.logging.wandb.log_every;
+  const bool print = progress_.due(q.pass, start_pass_, job_.total_passes);
+  const bool log = log_every > 0 && (q.pass % log_every == 0 || q.pass - start_pass_ <= 100 || q.pass == job_.total_passes);
+  if (leader_ && (print || log)) {
+    StepRecord r;
+    r.pass = q.pass, r.total_passes = job_.total_passes, r.update = s.updates;
+    r.epoch = double(q.pass) / double(job_.passes_per_epoch);
+    r.learning_rate = q.learning_rate, r.grad_norm = s.norm;
+    r.losses.emplace_back("loss", gslrm::total(q.losses, terms));
+    const auto weights = gslrm::weights_of(q.losses);
+    for (std::size_t i = 0; i < kTerms; ++i)
+      if (weights[i] > 0 || i == gslrm::kUsage) r.losses.emplace_back(gslrm::kTermNames[i], terms[i]);
+    if (weights[gslrm::kL2] > 0) r.losses.emplace_back("psnr", -10 * std::log10(std::max(terms[gslrm::kL2], 1e-8)));
+    meter_.take(r);
+    // Forward once, backward twice; recomputation is not counted.
+    r.flops_per_second = 3 * stage_.model.forward_flops() * double(t.dataloader.batch_size_per_gpu) / r.seconds_per_pass;
+    r.peak_flops = peak_flops_;
+    r.memory_bytes = stage_.peak_bytes();
+    r.ledger = ledger_.counts();
+    if (print) progress_.print(r);
+    else progress_.status(r);
+    if (log) {
+      log_.step(r);
+      for (const auto& [name, value] : r.losses) events_.scalar("train/" + name, q.pass, value);
+      events_.scalar("train/lr", q.pass, q.learning_rate);
+      events_.scalar("train/grad_norm", q.pass, s.norm);
+      events_.scalar("train/samples_per_second", q.pass, r.samples_per_second);
+      events_.scalar("train/not_applied", q.pass, double(ledger_.counts().not_applied()));
+      events_.flush();
+    }
+  }
+  if (s.outcome == UpdateOutcome::non_finite) {
+    const std::string what = s.bad_segment >= 0 ? "the gradient of " + stage_.optimizer->segment_name(s.bad_segment) + " is not finite"
+                                                : std::string("the loss is not finite");
+    if (leader_) {
+      log_warning("pass ", q.pass, ": ", what, "; the update was left out, the weights are unchanged");
+      log_.event("non_finite", q.pass, {{"what", what}});
+    }
+  }
+  if (leader_)
+    if (const auto alarm = ledger_.alarm(t.runtime.grad_clip_norm, t.runtime.allowed_gradnorm_factor)) {
+      log_warning(*alarm);
+      log_.event("alarm", q.pass, {{"what", *alarm}});
+    }
+  if (ledger_.skipped_in_a_row() < config_.mfl.max_skipped) return true;
+  log_error(ledger_.skipped_in_a_row(), " updates in a row were not applied (mfl.max_skipped). The weights are those of update ",
+            s.updates, ". Lower training.optimizer.lr, or look at the samples of the last passes.");
+  return false;
+}
+
+RunHeader Trainer::header() const {
+  RunHeader h;
+  h.config_path = (fs::path(config_.log_dir()) / "config.yaml").string();
+  h.config_hash = content_hash(write_merged(config_));
+  h.data_path = train_->reader().path();
+  h.data_hash = train_->reader().content_hash();
+  const DeviceInfo d = device_info(comm_.device());
+  h.device = d.name, h.driver = d.driver;
+  h.start = start_, h.start_pass = state_.passes, h.total_passes = job_.total_passes;
+  h.ranks = comm_.size(), h.seed = config_.mfl.seed;
+  h.parameters = stage_.params.numel();
+  for (const Param& p : stage_.params.all()) h.trainable += p.trainable ? p.numel() : 0;
+  const auto& w = config_.training.logging.wandb;
+  h.more = {{"project", w.project}, {"name", w.exp_name}, {"group", w.group}, {"job_type", w.job_type},
+            {"compute", name_of(config_.compute())}, {"recipe", train_->reader().recipe()}};
+  return h;
+}
+
+void Trainer::validate() {
+  if (validated_pass_ == state_.passes) return;
+  validated_pass_ = state_.passes;
+  Range range("validation");
+  const ValidationResult r = validation_->run(state_.passes);
+  if (leader_) {
+    log_.validation(state_.passes, r.metrics, r.facts);
+    std::string line = text("validation at pass ", state_.passes, ", ", r.samples, " samples:");
+    for (const auto& [name, value] : r.metrics) {
+      line += fmt::format("  {} {:.4f}", name, value);
+      events_.scalar("val/" + name, state_.passes, value);
+    }
+    log_info(line);
+    for (const auto& [name, png] : r.images) events_.image("images/val/" + name, state_.passes, png.width, png.height, png.bytes);
+    events_.flush();
+  }
+  const std::string& best = config_.mfl.keep_best;
+  if (best == "none") return;
+  for (const auto& [name, value] : r.metrics)
+    if (name == best && (!state_.best || (best == "lpips" ? value < *state_.best : value > *state_.best))) {
+      state_.best = value;
+      state_.best_pass = state_.passes;
+      if (state_.passes > 0) save();
+    }
+}
+
+void Trainer::save() {
+  if (saved_pass_ == state_.passes) return;
+  saved_pass_ = state_.passes;
+  stage_.stream.synchronize();
+  if (leader_) {
+    const double lr = learning_rate(lr_schedule(config_.mfl), config_.training.optimizer.lr, state_.schedule_updates,
+                                    config_.training.schedule.warmup, job_.lr_updates);
+    const fs::path path = writer_.save(stage_, state_, lr, write_merged(config_),
+                                       config_.training.checkpointing.checkpoints_total_limit.value_or(0));
+    log_info("checkpoint ", path.string(), " (the step waited ", fmt::format("{:.2f}", writer_.last_stall_seconds()), " s)");
+  }
+}
+
+}  // namespace
+
+int train_gslrm(const GslrmConfig& config, Communicator& comm, const LaunchOptions& launch) {
+  set_log_rank(comm.rank(), comm.size());
+  std::size_t memory = launch.memory_bytes;
+  if (memory == 0 && comm.device().is_cuda()) memory = device_info(comm.device()).memory_bytes;
+  const MemoryPlan plan = plan_gslrm(config, memory);
+  if (comm.rank() == 0) {
+    fs::create_directories(config.log_dir());
+    fs::create_directories(config.training.checkpointing.checkpoint_dir);
+    io::write_text_file(fs::path(config.log_dir()) / "config.yaml", write_merged(config));
+    log_info("memory plan: ", human_bytes(plan.total()), " (state ", human_bytes(plan.state_bytes), ", activations ",
+             human_bytes(plan.step_bytes), ", rasterizer ", human_bytes(plan.splat_bytes), "); --plan shows it in detail");
+    if (memory && plan.total() > memory)
+      log_warning("the plan needs ", human_bytes(plan.total()), " of ", human_bytes(memory), " on ", comm.device(), ":\n",
+                  describe(config, plan, memory));
+  }
+  Trainer trainer(config, comm, launch, plan.recompute_segment);
+  return trainer.run(launch.dry_run);
+}
+
+}  // namespace mfl

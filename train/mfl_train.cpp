@@ -1,0 +1,87 @@
+// mfl_train CONFIG.yaml: trains the model that the configuration describes; alone, under mpirun, or under srun.
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "runtime/log.h"
+#include "train/gslrm_trainer.h"
+#include "train/plan.h"
+
+namespace {
+
+using namespace mfl;
+
+int run(int argc, char** argv) {
+  CLI::App app{"Trains GS-LRM from a FaceLift configuration."};
+  app.footer(
+      "Exit codes: 0 done, 2 configuration, 3 data or checkpoint, 4 memory, 5 device, 6 communication, 7 diverged,\n"
+      "75 stopped by a signal after a checkpoint: start again to continue.");
+  std::string path, device, output, memory, load, resume, init;
+  std::vector<std::string> sets;
+  std::vector<std::vector<std::string>> pairs;
+  int overfit = -1;
+  bool plan = false, dry = false;
+  app.add_option("config,-c,--config", path, "YAML file in FaceLift's schema, with our section mfl")->required();
+  app.add_option("--set", sets, "KEY=VALUE, dotted key; may be repeated")->allow_extra_args(false);
+  app.add_option("-s", pairs, "KEY VALUE, as the reference takes it; may be repeated")->expected(2)->allow_extra_args(false);
+  app.add_option("--device", device, "cpu, cuda, cuda:N or auto");
+  app.add_option("--output", output, "checkpoints and logs of this run; replaces training.checkpointing.checkpoint_dir");
+  app.add_option("--load", load, "like training.checkpointing.resume_ckpt");
+  app.add_option("--resume", resume, "auto, never, or a checkpoint to continue from, with its optimizer and counters");
+  app.add_option("--init", init, "checkpoint whose weights start a new run at step 0");
+  app.add_option("--overfit", overfit, "train and validate on the first N samples, without augmentation");
+  app.add_flag("--plan", plan, "print parameters, memory and whether it fits; needs no GPU and no data");
+  app.add_option("--gpu-memory", memory, "for --plan: the device's memory, such as 12G");
+  app.add_flag("--dry-run", dry, "check configuration, memory, data and weights, then stop");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    const int code = app.exit(e);
+    return code == 0 ? int(kExitOk) : int(kExitConfig);
+  }
+
+  std::vector<ConfigOverride> overrides;
+  for (const auto& s : sets) overrides.push_back(parse_override(s));
+  for (const auto& p : pairs) overrides.push_back({p[0], p[1]});
+  auto set = [&](const char* key, const std::string& value) {
+    if (!value.empty()) overrides.push_back({key, value});
+  };
+  set("mfl.device", device);
+  set("training.checkpointing.checkpoint_dir", output);
+  set("training.checkpointing.resume_ckpt", load);
+  set("mfl.resume", resume);
+  set("mfl.init", init);
+  if (overfit >= 0) set("mfl.overfit", std::to_string(overfit));
+  const LoadedConfig loaded = load_gslrm_config(path, overrides);
+  const GslrmConfig& config = loaded.config;
+
+  if (plan) {
+    for (const auto& note : loaded.notes) log_info(note);
+    const std::size_t bytes = memory.empty() ? 0 : parse_bytes(memory);
+    const MemoryPlan p = plan_gslrm(config, bytes);
+    std::cout << describe(config, p, bytes);
+    return bytes && p.total() > bytes ? int(kExitMemory) : int(kExitOk);
+  }
+
+  Device wanted = kCpu;
+  if (config.mfl.device == "auto") wanted = cuda_device_count() > 0 ? Device{DeviceKind::cuda, 0} : kCpu;
+  else wanted = parse_device(config.mfl.device);
+  auto comm = make_communicator(wanted);
+  set_log_rank(comm->rank(), comm->size());
+  if (comm->rank() == 0)
+    for (const auto& note : loaded.notes) log_info(note);
+  LaunchOptions launch;
+  launch.dry_run = dry;
+  if (!memory.empty()) launch.memory_bytes = parse_bytes(memory);
+  return run_rank(*comm, [&] { return train_gslrm(config, *comm, launch); });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& e) {
+    mfl::log_error(e.what());
+    return mfl::exit_code(e);
+  }
+}

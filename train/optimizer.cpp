@@ -1,0 +1,92 @@
+#include "train/optimizer.h"
+
+#include <cstring>
+
+#include "runtime/backend.h"
+
+namespace mfl {
+
+struct Optimizer::Pinned {
+  StepScalars* scalars;
+  Event copied;
+  explicit Pinned(Device d) : scalars(static_cast<StepScalars*>(backend::allocate_pinned(sizeof(StepScalars)))), copied(d) {
+    *scalars = {};
+  }
+  ~Pinned() { backend::deallocate_pinned(scalars); }
+};
+
+Optimizer::Optimizer(const Stream& stream, Arena& arena, ParamStore& store, OptimizerConfig config)
+    : store_(store), config_(config) {
+  std::vector<ParamSegment> segments;
+  for (const Param& p : store.all()) {
+    if (!p.trainable) continue;
+    segments_.push_back(&p);
+    segments.push_back({p.first, p.numel(), p.decay()});
+  }
+  if (segments.empty()) throw_error<ConfigError>("every parameter is frozen; training.freeze_layers leaves nothing to train");
+  const DType accum = store.precision().accum;
+  exp_avg_ = arena.empty({store.flat_numel()}, accum, {"optimizer moments"});
+  exp_avg_sq_ = arena.empty({store.flat_numel()}, accum, {"optimizer moments"});
+  fill_zero(stream, exp_avg_);
+  fill_zero(stream, exp_avg_sq_);
+  const std::vector<std::int64_t> table = chunk_table(segments);
+  const auto chunks = static_cast<std::int64_t>(table.size() / 4);
+  chunks_ = arena.empty({chunks, 4}, DType::i64, {"optimizer table"});
+  partial_ = arena.empty({chunks}, DType::f64, {"optimizer table"});
+  scalars_ = arena.empty(kStepScalarsShape, DType::u8, {"optimizer scalars"});
+  if (!stream.device().is_meta()) {
+    copy(stream, make_view(static_cast<const void*>(table.data()), {chunks, 4}, DType::i64), chunks_);
+    stream.synchronize();
+    host_ = std::make_shared<Pinned>(stream.device());
+  }
+  set_updates(stream, 0);
+}
+
+void Optimizer::step(const Stream& s, double learning_rate, int micro_batches, ConstView loss) {
+  set_learning_rate(s, {.scalars = scalars_, .learning_rate = learning_rate});
+  grad_norm(s, {.grad = store_.grads(), .chunks = chunks_, .partial = partial_, .scalars = scalars_});
+  decide_update(s, {.scalars = scalars_, .loss = loss, .factor = 1.0 / micro_batches, .max_norm = config_.max_norm,
+                    .allowed_factor = config_.allowed_factor, .beta1 = config_.beta1, .beta2 = config_.beta2});
+  const bool copy_needed = store_.precision().compute != store_.precision().accum;
+  adamw(s, {.value = store_.values(), .grad = store_.grads(), .exp_avg = exp_avg_, .exp_avg_sq = exp_avg_sq_,
+            .compute = copy_needed ? View(store_.computes()) : View{}, .chunks = chunks_, .scalars = scalars_,
+            .beta1 = config_.beta1, .beta2 = config_.beta2, .eps = config_.eps, .weight_decay = config_.weight_decay});
+}
+
+void Optimizer::request(const Stream& s) {
+  if (s.device().is_meta()) return;
+  copy(s, scalars_, make_view(host_->scalars, kStepScalarsShape, DType::u8));
+  s.record(host_->copied);
+  pending_ = true;
+}
+
+StepScalars Optimizer::take() const {
+  MFL_CHECK(pending_, "the optimizer's scalars were not requested");
+  host_->copied.synchronize();
+  pending_ = false;
+  return *host_->scalars;
+}
+
+void Optimizer::set_updates(const Stream& s, std::int64_t updates) {
+  init_scalars(s, {.scalars = scalars_, .updates = updates});
+}
+
+const std::string& Optimizer::segment_name(std::int64_t segment) const {
+  return segments_.at(static_cast<std::size_t>(segment))->name;
+}
+
+std::vector<const Param*> Optimizer::checkpoint_order() const {
+  std::vector<const Param*> order;
+  for (bool decay : {true, false})
+    for (const Param* p : segments_)
+      if (p->decay() == decay) order.push_back(p);
+  return order;
+}
+
+std::size_t Optimizer::decayed() const {
+  std::size_t n = 0;
+  for (const Param* p : segments_) n += p->decay();
+  return n;
+}
+
+}  // namespace mfl

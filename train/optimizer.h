@@ -1,0 +1,57 @@
+// AdamW over a parameter store, with the gradient norm, clipping, the skip rule and the update ledger's verdict all decided
+// on the device: the host queues a step and reads what happened one step later.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "kernels/optim/adamw.h"
+#include "kernels/optim/grad_norm.h"
+#include "runtime/module.h"
+
+namespace mfl {
+
+struct OptimizerConfig {
+  double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.05;
+  double max_norm = 1;           // clip; <= 0: none
+  double allowed_factor = 20;    // a norm above allowed_factor * max_norm leaves the step out; <= 0: no rule
+};
+
+class Optimizer {
+ public:
+  // Trainable parameters of the sealed store only; moments live in the store's layout, from `arena`.
+  Optimizer(const Stream&, Arena&, ParamStore&, OptimizerConfig);
+
+  // Gradients in the store hold the sum over `micro_batches`, averaged over ranks. `loss` [m] decides with them whether the
+  // step is finite; ranks must agree on it.
+  void step(const Stream&, double learning_rate, int micro_batches, ConstView loss);
+
+  // Copies the scalars of the last step to the host, asynchronously; `take` waits for that copy and returns them.
+  void request(const Stream&);
+  StepScalars take() const;
+  bool pending() const { return pending_; }
+
+  // State of a checkpoint: updates applied so far, and the moments in the parameters' layout.
+  void set_updates(const Stream&, std::int64_t updates);
+  const Tensor& exp_avg() const { return exp_avg_; }
+  const Tensor& exp_avg_sq() const { return exp_avg_sq_; }
+  const OptimizerConfig& config() const { return config_; }
+  // Name of the parameter behind StepScalars::bad_segment.
+  const std::string& segment_name(std::int64_t segment) const;
+
+  // The published optimizer's parameter order: group 0 = trainable tensors of two or more axes, group 1 = the rest, each in
+  // registration order. Index in this list = key of the optimizer state in a checkpoint.
+  std::vector<const Param*> checkpoint_order() const;
+  std::size_t decayed() const;   // length of group 0
+
+ private:
+  ParamStore& store_;
+  OptimizerConfig config_;
+  std::vector<const Param*> segments_;
+  Tensor exp_avg_, exp_avg_sq_, chunks_, partial_, scalars_;
+  struct Pinned;
+  std::shared_ptr<Pinned> host_;
+  mutable bool pending_ = false;
+};
+
+}  // namespace mfl

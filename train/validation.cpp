@@ -1,0 +1,205 @@
+#include "train/validation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <filesystem>
+#include <sstream>
+
+#include "models/gslrm/filters.h"
+#include "models/gslrm/ply.h"
+#include "runtime/io/atomic_file.h"
+#include "runtime/log.h"
+#include "train/panels.h"
+#include "train/turntable.h"
+
+namespace mfl {
+namespace {
+
+namespace fs = std::filesystem;
+using gslrm::Gaussians;
+
+Tensor to_host(const Stream& s, const Tensor& t) {
+  Tensor h = Tensor::on_heap(t.shape(), t.dtype());
+  copy(s, t, h);
+  return h;
+}
+Gaussians to_host(const Stream& s, const Gaussians& g) {
+  Gaussians h{to_host(s, g.xyz), to_host(s, g.features), to_host(s, g.scaling), to_host(s, g.rotation), to_host(s, g.opacity)};
+  s.synchronize();
+  return h;
+}
+Tensor to_device(const Stream& s, Arena& a, const Tensor& host) {
+  Tensor d = a.empty(host.shape(), host.dtype(), {"turntable"});
+  copy(s, host, d);
+  return d;
+}
+
+// Sums over samples; a metric counts only the samples that have it.
+struct MetricSums {
+  struct Sum {
+    std::string name;
+    double sum = 0, count = 0;
+  };
+  std::vector<Sum> all;
+  void add(const std::string& name, double value) {
+    for (Sum& s : all)
+      if (s.name == name) {
+        s.sum += value, s.count += 1;
+        return;
+      }
+    all.push_back({name, value, 1});
+  }
+};
+
+// PSNR per view is -10 log10(MSE) of images clipped to [0, 1], then the mean over views.
+void add_sample(MetricSums& sums, const float* image, const float* target, Shape image_shape, std::int64_t channels,
+                std::int64_t inputs, const gslrm::LossConfig& losses) {
+  const std::int64_t V = image_shape[0], P = image_shape[1] * image_shape[2];
+  auto clip = [](float x) { return std::min(1.0, std::max(0.0, double(x))); };
+  auto psnr = [](double e, double n) { return -10 * std::log10(std::max(e / n, 1e-10)); };
+  double all = 0, held = 0, foreground = 0, foreground_pixels = 0, both = 0, either = 0;
+  for (std::int64_t v = 0; v < V; ++v) {
+    double e = 0;
+    for (std::int64_t p = v * P; p < (v + 1) * P; ++p) {
+      double d2 = 0, away = 0;
+      for (int c = 0; c < 3; ++c) {
+        const double d = clip(image[3 * p + c]) - clip(target[channels * p + c]);
+        d2 += d * d;
+        away += std::abs(double(image[3 * p + c]) - losses.background_color_target[std::size_t(c)]) / 3;
+      }
+      e += d2;
+      if (channels == 4) {
+        const bool inside = target[4 * p + 3] > 0.5f, seen = away > losses.mask_iou_threshold;
+        if (inside) foreground += d2, foreground_pixels += 3;
+        both += inside && seen, either += inside || seen;
+      }
+    }
+    all += psnr(e, double(3 * P));
+    if (v >= inputs) held += psnr(e, double(3 * P));
+  }
+  sums.add("psnr", all / double(V));
+  if (V > inputs) sums.add("psnr_held_out", held / double(V - inputs));
+  if (channels == 4) {
+    if (foreground_pixels > 0) sums.add("psnr_foreground", psnr(foreground, foreground_pixels));
+    sums.add("mask_iou", both / std::max(either, 1.0));
+  }
+}
+
+}  // namespace
+
+Validation::Validation(GslrmStage& stage, std::shared_ptr<const data::Dataset> data, Communicator& comm)
+    : stage_(stage), data_(std::move(data)), comm_(comm) {}
+
+ValidationResult Validation::run(std::int64_t pass) {
+  const GslrmConfig& c = stage_.config();
+  const std::int64_t wanted = c.mfl.val_samples > 0 ? std::min<std::int64_t>(c.mfl.val_samples, data_->size()) : data_->size();
+  data::Loader loader(data_,
+                      {.size = wanted, .batch = c.training.dataloader.batch_size_per_gpu, .rank = comm_.rank(),
+                       .world = comm_.size(), .seed = c.mfl.seed, .shuffle = false, .once = true},
+                      {.workers = c.training.dataloader.num_workers, .prefetch = 2, .first_step = 0});
+  const Stream& s = stage_.stream;
+  const std::int64_t V_in = stage_.spec.num_input_views;
+  ValidationResult result;
+  MetricSums sums;
+  for (std::int64_t step = 0, steps = loader.steps_per_epoch(); step < steps; ++step) {
+    if (loader.next().size() == 0) break;
+    stage_.step.begin_step();
+    const data::Batch batch = loader.upload(s, stage_.step);
+    const GslrmStage::Rendered r = stage_.render({batch.image, batch.c2w, batch.fxfycxcy});
+    const Tensor image = to_host(s, r.image), target = to_host(s, batch.image);
+    s.synchronize();
+    const std::int64_t per_image = image.numel() / image.shape()[0], per_target = target.numel() / target.shape()[0];
+    const Shape one{image.shape()[1], image.shape()[2], image.shape()[3], 3};
+    for (std::int64_t b = 0; b < batch.size(); ++b)
+      add_sample(sums, image.data<float>() + b * per_image, target.data<float>() + b * per_target, one, target.shape()[4], V_in,
+                 c.training.losses);
+    if (comm_.rank() == 0 && step == 0) show(pass, batch, r, result);
+  }
+  // Ranks may hold different metrics (a share without foreground, or no share at all): names are agreed first.
+  std::string names;
+  for (const auto& m : sums.all) names += m.name + "\n";
+  std::vector<std::string> agreed;
+  for (const std::string& of_rank : comm_.gather_text(names)) {
+    std::istringstream lines(of_rank);
+    for (std::string n; std::getline(lines, n);)
+      if (std::find(agreed.begin(), agreed.end(), n) == agreed.end()) agreed.push_back(n);
+  }
+  for (const std::string& name : agreed) {
+    std::array<double, 2> mine{};
+    for (const auto& m : sums.all)
+      if (m.name == name) mine = {m.sum, m.count};
+    double sum = 0, count = 0;
+    for (const auto& x : comm_.gather(mine)) sum += x[0], count += x[1];
+    result.metrics.emplace_back(name, sum / count);
+    if (name == "psnr") result.samples = static_cast<std::int64_t>(count);
+  }
+  if (result.samples == 0) throw_error<DataError>("validation: ", data_->reader().path(), " has no sample");
+  for (const auto& [name, value] : result.metrics)
+    if (!std::isfinite(value))
+      throw_error<DataError>("validation at pass ", pass, " failed: ", name, " is ", value, " over ", result.samples, " samples");
+  return result;
+}
+
+void Validation::show(std::int64_t pass, const data::Batch& batch, const GslrmStage::Rendered& r, ValidationResult& result) {
+  const GslrmConfig& c = stage_.config();
+  const Stream& s = stage_.stream;
+  const fs::path folder = fs::path(c.validation.output_dir) / fmt::format("iter_{:08d}", pass) / batch.names.front();
+  const Shape v = r.image.shape();   // [B, V, H, W, 3]
+  const Shape one{v[1], v[2], v[3], 3}, target_shape{v[1], v[2], v[3], batch.image.shape()[4]};
+  const Tensor image = to_host(s, r.image.rows(0, 1).reshape(one));
+  const Tensor target = to_host(s, batch.image.rows(0, 1).reshape(target_shape));
+  const Tensor index = to_host(s, batch.index);
+  Gaussians gaussians = to_host(s, r.gaussians.sample(0));
+
+  Panel panel;
+  panel.title = fmt::format("pass {}  {}", pass, batch.names.front());
+  for (std::int64_t i = 0; i < v[1]; ++i)
+    panel.labels.push_back(fmt::format("view {} ({})", index.data<std::int64_t>()[2 * i], i < batch.num_input_views ? "input" : "held out"));
+  panel.target = target, panel.render = image;
+  const data::Image drawn = draw_panel(panel);
+  write_panel(folder / "gt_vs_pred.png", drawn);
+  result.images.emplace_back("gt_vs_pred", ValidationResult::Png{drawn.width, drawn.height, panel_png(drawn)});
+  write_panel(folder / "input.png", draw_strip(slice(ConstView(target), 0, 0, batch.num_input_views)));
+
+  const gslrm::Filters filters = gslrm::Filters::evaluation(c.model);
+  const Gaussians kept = gslrm::filtered(gaussians, filters);
+  const fs::path ply = folder / "gaussians.ply";
+  gslrm::write_ply(ply, kept, {.scaling_modifier = stage_.renderer.scaling_modifier});
+  result.facts.emplace_back("ply", ply.string());
+
+  // The turntable shows the filtered set, one view at a time: memory does not grow with the number of frames.
+  const Gaussians on_device{to_device(s, stage_.step, kept.xyz), to_device(s, stage_.step, kept.features),
+                            to_device(s, stage_.step, kept.scaling), to_device(s, stage_.step, kept.rotation),
+                            to_device(s, stage_.step, kept.opacity)};
+  auto turn = [&](const Turntable& t) {
+    const gslrm::Cameras cameras = turntable_cameras(t);
+    const Tensor c2w = to_device(s, stage_.step, cameras.c2w), intrinsics = to_device(s, stage_.step, cameras.fxfycxcy);
+    Tensor views = Tensor::on_heap({t.views, t.size, t.size, 3}, DType::f32);
+    for (int i = 0; i < t.views; ++i) {
+      const Tensor frame = kept.xyz.shape()[0] == 0 ? Tensor{} : stage_.render(on_device, {c2w.rows(i, 1), intrinsics.rows(i, 1), t.size, t.size});
+      if (frame) copy(s, frame, views.rows(i, 1));
+      else std::fill_n(views.data<float>() + i * t.size * t.size * 3, t.size * t.size * 3, 1.0f);   // nothing is left: white
+      s.synchronize();
+    }
+    return views;
+  };
+  const auto& render = c.mfl.render;
+  const data::Image strip = turntable_strip(turn({.views = render.turntable_views, .size = render.turntable_size}));
+  write_panel(folder / "turntable.png", strip);
+  result.facts.emplace_back("turntable", (folder / "turntable.png").string());
+  result.images.emplace_back("turntable", ValidationResult::Png{strip.width, strip.height, panel_png(strip)});
+  if (render.video) {
+    const Tensor views = turn({.views = render.video_views, .size = stage_.spec.image_size});
+    std::vector<data::Image> frames;
+    for (std::int64_t i = 0; i < views.shape()[0]; ++i)
+      frames.push_back(to_image(views.rows(i, 1).reshape({views.shape()[1], views.shape()[2], 3})));
+    std::string note;
+    result.facts.emplace_back("video", write_video(folder / "turntable", frames, render.video_fps, &note).string());
+    if (!note.empty()) log_debug(note);
+  }
+}
+
+}  // namespace mfl

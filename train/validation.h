@@ -1,0 +1,42 @@
+// Validation: a fixed set, no gradients, every rank its share; metrics, pictures and files of the first sample.
+//
+//   <validation.output_dir>/iter_%08d/<sample>/{gt_vs_pred.png, input.png, gaussians.ply, turntable.png, turntable.mp4, metrics.txt}
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/loader.h"
+#include "runtime/comm/communicator.h"
+#include "train/gslrm_stage.h"
+#include "train/run_log.h"
+
+namespace mfl {
+
+struct ValidationResult {
+  struct Png {
+    int width = 0, height = 0;
+    std::string bytes;
+  };
+  Metrics metrics;                                   // means over all samples of all ranks
+  Facts facts;                                       // paths of what was written
+  std::vector<std::pair<std::string, Png>> images;   // rank 0: for the event file
+  std::int64_t samples = 0;
+};
+
+class Validation {
+ public:
+  Validation(GslrmStage&, std::shared_ptr<const data::Dataset>, Communicator&);
+  // Collective. A metric that is not finite throws: a failed validation must not pass for a result.
+  ValidationResult run(std::int64_t pass);
+
+ private:
+  void show(std::int64_t pass, const data::Batch&, const GslrmStage::Rendered&, ValidationResult&);
+
+  GslrmStage& stage_;
+  std::shared_ptr<const data::Dataset> data_;
+  Communicator& comm_;
+};
+
+}  // namespace mfl

@@ -14,22 +14,24 @@ void dispatch(DType points, DType cameras, F&& f) {
   points == DType::f64 ? inner(double{}) : inner(float{});
 }
 
-// One pixel Gaussian: its ray, and its position relative to the camera.
+// One pixel Gaussian: its ray, and its position relative to the camera; in the type of the points, every operation
+// rounded, because pixel_align is about nothing but that rounding (see its header).
+template <class R>
 struct Point {
-  CameraRay<double> ray;
-  double e[3], length;
+  CameraRay<R> ray;
+  R e[3], length;
   std::int64_t x, y;
 };
 template <class T, class S>
-Point point_of(const ConstView& xyz, const PixelGrid& g, std::int64_t b, std::int64_t i) {
+Point<T> point_of(const ConstView& xyz, const PixelGrid& g, std::int64_t b, std::int64_t i) {
   const std::int64_t pixels = std::int64_t{g.height} * g.width, v = i / pixels;
   const PixelXY at = pixel_of(i % pixels, g.width, g.patch);
-  Point p;
-  p.ray = camera_ray<double>(g.c2w.as<S>() + b * g.c2w.stride[0] + v * 16,
+  Point<T> p;
+  p.ray = camera_ray<T>(g.c2w.as<S>() + b * g.c2w.stride[0] + v * 16,
                              g.fxfycxcy.as<S>() + b * g.fxfycxcy.stride[0] + v * 4, at.x, at.y);
-  double square = 0;
+  T square = 0;
   for (int c = 0; c < 3; ++c) {
-    p.e[c] = double(xyz.as<T>()[b * xyz.stride[0] + i * 3 + c]) - p.ray.origin[c];
+    p.e[c] = xyz.as<T>()[b * xyz.stride[0] + i * 3 + c] - p.ray.origin[c];
     square += p.e[c] * p.e[c];
   }
   p.length = std::sqrt(square);
@@ -37,14 +39,16 @@ Point point_of(const ConstView& xyz, const PixelGrid& g, std::int64_t b, std::in
   return p;
 }
 
-double alpha_of(const ConstView& target, const PixelGrid& g, std::int64_t b, std::int64_t v, const Point& p) {
+template <class R>
+double alpha_of(const ConstView& target, const PixelGrid& g, std::int64_t b, std::int64_t v, const Point<R>& p) {
   return target ? double(target.as<float>()[b * target.stride[0] + ((v * g.height + p.y) * g.width + p.x) * 4 + 3])
                 : 1.0;
 }
 
 // r = e - (e.d) d; returns |r|.
-double off_ray(const Point& p, double (&r)[3]) {
-  double along = 0, square = 0;
+template <class R>
+R off_ray(const Point<R>& p, R (&r)[3]) {
+  R along = 0, square = 0;
   for (int c = 0; c < 3; ++c) along += p.e[c] * p.ray.direction[c];
   for (int c = 0; c < 3; ++c) {
     r[c] = p.e[c] - along * p.ray.direction[c];
@@ -53,8 +57,9 @@ double off_ray(const Point& p, double (&r)[3]) {
   return std::sqrt(square);
 }
 
-double goal_of(const Point& p, double mean, double deviation) {
-  const double* o = p.ray.origin;
+template <class R>
+double goal_of(const Point<R>& p, double mean, double deviation) {
+  const R* o = p.ray.origin;
   return (p.length - mean) / (deviation + 1e-8) * 0.5 + std::sqrt(o[0] * o[0] + o[1] * o[1] + o[2] * o[2]);
 }
 
@@ -65,10 +70,11 @@ void pixel_align_fwd(const PixelAlignFwd& a) {
     using T = decltype(t);
     using S = decltype(u);
     const std::int64_t batch = a.xyz.shape[0], n = a.xyz.shape[1], pixels = std::int64_t{a.grid.height} * a.grid.width;
-    double sum = 0, r[3];
+    double sum = 0;
+    T r[3];
     for (std::int64_t b = 0; b < batch; ++b)
       for (std::int64_t i = 0; i < n; ++i) {
-        const Point p = point_of<T, S>(a.xyz, a.grid, b, i);
+        const Point<T> p = point_of<T, S>(a.xyz, a.grid, b, i);
         sum += alpha_of(a.target, a.grid, b, i / pixels, p) * off_ray(p, r);
       }
     a.loss.as<T>()[0] = T(sum / double(batch * n));
@@ -83,12 +89,12 @@ void pixel_align_bwd(const PixelAlignBwd& a) {
     for (std::int64_t b = 0; b < batch; ++b)
 #pragma omp parallel for
       for (std::int64_t i = 0; i < n; ++i) {
-        const Point p = point_of<T, S>(a.xyz, a.grid, b, i);
-        double r[3];
+        const Point<T> p = point_of<T, S>(a.xyz, a.grid, b, i);
+        T r[3];
         const double length = off_ray(p, r),
                      scale = a.weight * alpha_of(a.target, a.grid, b, i / pixels, p) / double(batch * n);
         for (int c = 0; c < 3; ++c)
-          grad_write(a.dxyz.as<T>()[b * a.dxyz.stride[0] + i * 3 + c], length > 0 ? scale * r[c] / length : 0.0,
+          grad_write(a.dxyz.as<T>()[b * a.dxyz.stride[0] + i * 3 + c], length > 0 ? scale * double(r[c]) / length : 0.0,
                      a.dxyz_mode);
       }
   });
@@ -109,7 +115,7 @@ void points_dist_fwd(const PointsDistFwd& a) {
         for (std::int64_t g = 0; g < pixels; ++g) variance += std::pow(point(g).length - mean, 2);
         const double deviation = std::sqrt(variance / double(pixels - 1));
         for (std::int64_t g = 0; g < pixels; ++g) {
-          const Point p = point(g);
+          const Point<T> p = point(g);
           loss += std::pow(p.length - goal_of(p, mean, deviation), 2);
         }
         T* stats = a.stats.as<T>() + (b * (n / pixels) + v) * 2;
@@ -127,11 +133,11 @@ void points_dist_bwd(const PointsDistBwd& a) {
     for (std::int64_t b = 0; b < batch; ++b)
 #pragma omp parallel for
       for (std::int64_t i = 0; i < n; ++i) {
-        const Point p = point_of<T, S>(a.xyz, a.grid, b, i);
+        const Point<T> p = point_of<T, S>(a.xyz, a.grid, b, i);
         const T* stats = a.stats.as<T>() + (b * (n / pixels) + i / pixels) * 2;
         const double d = a.weight * 2 * (p.length - goal_of(p, double(stats[0]), double(stats[1]))) / double(batch * n);
         for (int c = 0; c < 3; ++c)
-          grad_write(a.dxyz.as<T>()[b * a.dxyz.stride[0] + i * 3 + c], p.length > 0 ? d * p.e[c] / p.length : 0.0,
+          grad_write(a.dxyz.as<T>()[b * a.dxyz.stride[0] + i * 3 + c], p.length > 0 ? d * double(p.e[c]) / double(p.length) : 0.0,
                      a.dxyz_mode);
       }
   });

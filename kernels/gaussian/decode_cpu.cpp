@@ -16,18 +16,21 @@ void dispatch_types(DType compute, DType camera, F&& f) {
   });
 }
 
-// The ray of pixel Gaussian i (of all views) of batch item b.
-template <class S, class Args>
-CameraRay<double> ray_of(const Args& a, std::int64_t b, std::int64_t i) {
+// The ray of pixel Gaussian i (of all views) of batch item b, computed in R.
+template <class R, class S, class Args>
+CameraRay<R> ray_of(const Args& a, std::int64_t b, std::int64_t i) {
   const std::int64_t pixels = std::int64_t{a.height} * a.width, v = i / pixels;
   const PixelXY at = pixel_of(i % pixels, a.width, a.config.patch);
-  return camera_ray<double>(a.c2w.template as<S>() + b * a.c2w.stride[0] + v * 16,
+  return camera_ray<R>(a.c2w.template as<S>() + b * a.c2w.stride[0] + v * 16,
                             a.fxfycxcy.template as<S>() + b * a.fxfycxcy.stride[0] + v * 4, at.x, at.y);
 }
 
-template <class T>
-double sigmoid_of_mean(const T* raw, double bias) {
-  return 1 / (1 + std::exp(-((double(raw[0]) + double(raw[1]) + double(raw[2])) / 3 + bias)));
+// The position of a pixel Gaussian is computed in the accum type A, every operation rounded, and not in f64: the
+// pixel-align loss differentiates the rounding of o + t d (align_loss.h), so its gradient is only the published one when
+// the rounding is.
+template <class A, class T>
+A sigmoid_of_mean(const T* raw, double bias) {
+  return 1 / (1 + std::exp(-((A(raw[0]) + A(raw[1]) + A(raw[2])) / 3 + A(bias))));
 }
 
 }  // namespace
@@ -50,9 +53,9 @@ void decode_fwd(const DecodeFwd& a) {
         if (free || !a.config.pixel_align) {
           for (int c = 0; c < 3; ++c) xyz[c] = A(double(raw[c]));
         } else {
-          const auto ray = ray_of<S>(a, b, g - n_free);
-          const double s = sigmoid_of_mean(raw, a.config.depth_bias);
-          const double depth = depth_of(a.config.depth, a.config.depth_min, a.config.depth_max, s, ray).t;
+          const auto ray = ray_of<A, S>(a, b, g - n_free);
+          const A s = sigmoid_of_mean<A>(raw, a.config.depth_bias);
+          const A depth = depth_of(a.config.depth, A(a.config.depth_min), A(a.config.depth_max), s, ray).t;
           for (int c = 0; c < 3; ++c) xyz[c] = A(ray.origin[c] + depth * ray.direction[c]);
         }
         for (std::int64_t c = 0; c < k3; ++c) a.features.as<A>()[i * k3 + c] = A(double(raw[3 + c]));
@@ -84,9 +87,10 @@ void decode_bwd(const DecodeBwd& a) {
         if (free || !a.config.pixel_align) {
           for (int c = 0; c < 3; ++c) grad_write(draw[c], double(dxyz[c]), a.mode);
         } else {
-          const auto ray = ray_of<S>(a, b, g - n_free);
-          const double s = sigmoid_of_mean(raw, a.config.depth_bias);
-          const double slope = depth_of(a.config.depth, a.config.depth_min, a.config.depth_max, s, ray).slope;
+          const auto ray = ray_of<A, S>(a, b, g - n_free);
+          const A sigmoid = sigmoid_of_mean<A>(raw, a.config.depth_bias);
+          const double s = sigmoid,
+                       slope = depth_of(a.config.depth, A(a.config.depth_min), A(a.config.depth_max), sigmoid, ray).slope;
           double dt = 0;
           for (int c = 0; c < 3; ++c) dt += double(dxyz[c]) * ray.direction[c];
           for (int c = 0; c < 3; ++c) grad_write(draw[c], dt * slope * s * (1 - s) / 3, a.mode);

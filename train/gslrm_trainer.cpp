@@ -30,9 +30,6 @@ namespace {
 namespace fs = std::filesystem;
 using gslrm::kTerms;
 
-// A step, a validation or a checkpoint that takes longer has hung.
-constexpr double kStallSeconds = 3600;
-
 double seconds_since(std::chrono::steady_clock::time_point t) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - t).count();
 }
@@ -271,7 +268,7 @@ int Trainer::run(bool dry_run) {
                       {.workers = t.dataloader.num_workers, .prefetch = std::max(2, std::min(4, t.dataloader.prefetch_factor)),
                        .first_step = state_.data_step});
   StopSignals signals;
-  Watchdog watchdog(comm_, kStallSeconds, [&] { return reducer_->in_flight(); });
+  Watchdog watchdog(comm_, config_.mfl.stall_seconds, [&] { return reducer_->in_flight(); });
 
   if (validation_ && (state_.passes == 0 || due(config_.validation.val_every))) {
     watchdog.phase("validation");

@@ -25,18 +25,18 @@ struct CameraRay {
 // c2w: [4, 4] row-major camera-to-world; fxfycxcy: [4] pixels. Computed in T.
 template <class T, class S>
 MFL_RAY_HD inline CameraRay<T> camera_ray(const S* c2w, const S* fxfycxcy, std::int64_t x, std::int64_t y) {
+  using std::fma;
   using std::sqrt;
   const T u = (T(x) + T(0.5) - T(fxfycxcy[2])) / T(fxfycxcy[0]), v = (T(y) + T(0.5) - T(fxfycxcy[3])) / T(fxfycxcy[1]);
-  const T length = sqrt(u * u + v * v + T(1));
+  const T length = sqrt((u * u + T(1)) + v * v);
   const T cam[3] = {u / length, v / length, T(1) / length};
   CameraRay<T> ray;
-  T square = 0;
   for (int i = 0; i < 3; ++i) {
     ray.origin[i] = T(c2w[4 * i + 3]);
-    ray.direction[i] = T(c2w[4 * i]) * cam[0] + T(c2w[4 * i + 1]) * cam[1] + T(c2w[4 * i + 2]) * cam[2];
-    square += ray.direction[i] * ray.direction[i];
+    ray.direction[i] = fma(T(c2w[4 * i + 2]), cam[2], fma(T(c2w[4 * i + 1]), cam[1], T(c2w[4 * i]) * cam[0]));
   }
-  const T norm = sqrt(square);
+  const T* d = ray.direction;
+  const T norm = sqrt((d[0] * d[0] + d[2] * d[2]) + d[1] * d[1]);
   for (int i = 0; i < 3; ++i) ray.direction[i] = ray.direction[i] / norm;
   return ray;
 }

@@ -42,7 +42,7 @@ __device__ Point point_of(const Points& in, std::int64_t bv, std::int64_t g) {
 
 __device__ float off_ray(const Point& p, float (&r)[3]) {
   const float* d = p.ray.direction;
-  const float along = p.e[0] * d[0] + p.e[1] * d[1] + p.e[2] * d[2];
+  const float along = (p.e[0] * d[0] + p.e[2] * d[2]) + p.e[1] * d[1];
 #pragma unroll
   for (int c = 0; c < 3; ++c) r[c] = p.e[c] - along * d[c];
   return sqrtf(r[0] * r[0] + r[1] * r[1] + r[2] * r[2]);

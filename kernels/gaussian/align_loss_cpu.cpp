@@ -48,8 +48,9 @@ double alpha_of(const ConstView& target, const PixelGrid& g, std::int64_t b, std
 // r = e - (e.d) d; returns |r|.
 template <class R>
 R off_ray(const Point<R>& p, R (&r)[3]) {
-  R along = 0, square = 0;
-  for (int c = 0; c < 3; ++c) along += p.e[c] * p.ray.direction[c];
+  const R *e = p.e, *d = p.ray.direction;
+  const R along = (e[0] * d[0] + e[2] * d[2]) + e[1] * d[1];   // the published order of a sum over three neighbours
+  R square = 0;
   for (int c = 0; c < 3; ++c) {
     r[c] = p.e[c] - along * p.ray.direction[c];
     square += r[c] * r[c];

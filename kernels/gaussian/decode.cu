@@ -31,7 +31,7 @@ struct Decode {
     return camera_ray<float>(c2w + b * c2w_stride + v * 16, fxfycxcy + b * fxfycxcy_stride + v * 4, at.x, at.y);
   }
   __device__ float sigmoid_of_mean(const T* raw) const {
-    const float mean = (to_float(raw[0]) + to_float(raw[1]) + to_float(raw[2])) / 3.0f;
+    const float mean = (to_float(raw[0]) + to_float(raw[1]) + to_float(raw[2])) * (1.0f / 3.0f);
     return 1.0f / (1.0f + expf(-(mean + depth_bias)));
   }
 };

@@ -30,7 +30,7 @@ CameraRay<R> ray_of(const Args& a, std::int64_t b, std::int64_t i) {
 // the rounding is.
 template <class A, class T>
 A sigmoid_of_mean(const T* raw, double bias) {
-  return 1 / (1 + std::exp(-((A(raw[0]) + A(raw[1]) + A(raw[2])) / 3 + A(bias))));
+  return 1 / (1 + std::exp(-((A(raw[0]) + A(raw[1]) + A(raw[2])) * (A(1) / A(3)) + A(bias))));
 }
 
 }  // namespace

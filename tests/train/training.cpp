@@ -25,7 +25,9 @@ class Training : public ::testing::Test {
     fs::create_directories(root);
     data::SceneOptions o;
     o.views = 4, o.image_size = 16;
-    data::ViewWriter w((root / "scenes.h5").string(), {.width = 16, .height = 16, .samples = 8, .max_views = 4}, true);
+    data::PackInfo info;
+    info.width = info.height = 16, info.samples = 8, info.max_views = 4;
+    data::ViewWriter w((root / "scenes.h5").string(), info, true);
     for (int i = 0; i < 8; ++i) w.add(data::make_scene(o, i));
     w.finish();
   }
@@ -48,7 +50,7 @@ training:
   optimizer: {lr: 0.002, beta1: 0.9, beta2: 0.95, weight_decay: 0.05, reset_lr: false, reset_weight_decay: false}
   schedule: {num_epochs: 100000, max_fwdbwd_passes: 6, warmup: 2}
   checkpointing: {checkpoint_dir: RUN, checkpoint_every: 3, resume_ckpt: ""}
-  logging: {print_every: 1, vis_every: 0, wandb: {project: p, exp_name: e, group: g, job_type: t, log_every: 1, offline: true}}
+  logging: {print_every: 1, vis_every: 100, wandb: {project: p, exp_name: e, group: g, job_type: t, log_every: 1, offline: true}}
 validation: {enabled: false}
 inference: {enabled: false}
 mfl: {device: cpu, lr_updates: 60}
@@ -80,7 +82,7 @@ mfl: {device: cpu, lr_updates: 60}
   }
   std::vector<double> losses(const std::string& run) const {
     std::vector<double> out;
-    std::ifstream in(root / run / "train.jsonl");
+    std::ifstream in(root / run / "log.jsonl");
     for (std::string line; std::getline(in, line);) {
       const auto j = nlohmann::json::parse(line);
       if (j.contains("loss")) out.push_back(j["loss"]);

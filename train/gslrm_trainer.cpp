@@ -187,7 +187,7 @@ class TermsReadback {
 class Trainer {
  public:
   Trainer(const GslrmConfig& config, Communicator& comm, const LaunchOptions& launch, int segment)
-      : config_(config), comm_(comm), leader_(comm.rank() == 0),
+      : config_(config), comm_(comm), signals_(launch.signals), leader_(comm.rank() == 0),
         train_(std::make_shared<data::Dataset>(
             open_data(config, config.train_data(), config.training.dataset.dataset_path, comm), dataset_options(config, true))),
         stage_(config, {.device = comm.device(), .precision = Precision::of(config.compute()), .recompute_segment = segment,
@@ -219,6 +219,7 @@ class Trainer {
 
   GslrmConfig config_;
   Communicator& comm_;
+  const StopSignals* signals_;
   bool leader_;
   std::shared_ptr<const data::Dataset> train_, val_;
   GslrmStage stage_;
@@ -267,7 +268,6 @@ int Trainer::run(bool dry_run) {
                        .world = comm_.size(), .seed = config_.mfl.seed, .shuffle = true},
                       {.workers = t.dataloader.num_workers, .prefetch = std::max(2, std::min(4, t.dataloader.prefetch_factor)),
                        .first_step = state_.data_step});
-  StopSignals signals;
   Watchdog watchdog(comm_, config_.mfl.stall_seconds, [&] { return reducer_->in_flight(); });
 
   if (validation_ && (state_.passes == 0 || due(config_.validation.val_every))) {
@@ -334,7 +334,7 @@ int Trainer::run(bool dry_run) {
       watchdog.phase("checkpoint");
       save();
     }
-    if (const Stop stop = signals.agreed(comm_); stop != Stop::none && !last) {
+    if (const Stop stop = signals_ ? signals_->agreed(comm_) : Stop::none; stop != Stop::none && !last) {
       settle();
       watchdog.phase("checkpoint");
       save();

@@ -5,6 +5,7 @@
 #include "runtime/log.h"
 #include "train/gslrm_trainer.h"
 #include "train/plan.h"
+#include "train/signals.h"
 
 namespace {
 
@@ -69,7 +70,9 @@ int run(int argc, char** argv) {
   set_log_rank(comm->rank(), comm->size());
   if (comm->rank() == 0)
     for (const auto& note : loaded.notes) log_info(note);
+  const StopSignals signals;
   LaunchOptions launch;
+  launch.signals = &signals;
   launch.dry_run = dry;
   if (!memory.empty()) launch.memory_bytes = parse_bytes(memory);
   return run_rank(*comm, [&] { return train_gslrm(config, *comm, launch); });

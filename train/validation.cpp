@@ -12,6 +12,7 @@
 #include "models/gslrm/ply.h"
 #include "runtime/io/atomic_file.h"
 #include "runtime/log.h"
+#include "train/metrics.h"
 #include "train/panels.h"
 #include "train/turntable.h"
 
@@ -54,44 +55,29 @@ struct MetricSums {
   }
 };
 
-// PSNR per view is -10 log10(MSE) of images clipped to [0, 1], then the mean over views.
-void add_sample(MetricSums& sums, const float* image, const float* target, Shape image_shape, std::int64_t channels,
-                std::int64_t inputs, const gslrm::LossConfig& losses) {
-  const std::int64_t V = image_shape[0], P = image_shape[1] * image_shape[2];
-  auto clip = [](float x) { return std::min(1.0, std::max(0.0, double(x))); };
-  auto psnr = [](double e, double n) { return -10 * std::log10(std::max(e / n, 1e-10)); };
-  double all = 0, held = 0, foreground = 0, foreground_pixels = 0, both = 0, either = 0;
-  for (std::int64_t v = 0; v < V; ++v) {
-    double e = 0;
-    for (std::int64_t p = v * P; p < (v + 1) * P; ++p) {
-      double d2 = 0, away = 0;
-      for (int c = 0; c < 3; ++c) {
-        const double d = clip(image[3 * p + c]) - clip(target[channels * p + c]);
-        d2 += d * d;
-        away += std::abs(double(image[3 * p + c]) - losses.background_color_target[std::size_t(c)]) / 3;
-      }
-      e += d2;
-      if (channels == 4) {
-        const bool inside = target[4 * p + 3] > 0.5f, seen = away > losses.mask_iou_threshold;
-        if (inside) foreground += d2, foreground_pixels += 3;
-        both += inside && seen, either += inside || seen;
-      }
-    }
-    all += psnr(e, double(3 * P));
-    if (v >= inputs) held += psnr(e, double(3 * P));
-  }
-  sums.add("psnr", all / double(V));
-  if (V > inputs) sums.add("psnr_held_out", held / double(V - inputs));
-  if (channels == 4) {
-    if (foreground_pixels > 0) sums.add("psnr_foreground", psnr(foreground, foreground_pixels));
-    sums.add("mask_iou", both / std::max(either, 1.0));
+// One sample: render [V, H, W, 3], target [V, H, W, 3 or 4], host; the first `inputs` views were the model's input.
+void add_sample(MetricSums& sums, const Tensor& render, const Tensor& target, std::int64_t inputs,
+                const gslrm::LossConfig& losses) {
+  const ViewScores s = score_views(render, target, losses.background_color_target, losses.mask_iou_threshold);
+  sums.add("psnr", mean(s.psnr));
+  sums.add("ssim", mean(s.ssim));
+  if (const auto held = s.psnr.begin() + inputs; held != s.psnr.end())
+    sums.add("psnr_held_out", mean(std::vector<double>(held, s.psnr.end())));
+  if (!s.foreground_psnr.empty()) sums.add("psnr_foreground", mean(s.foreground_psnr));
+  if (target.shape()[3] == 4) {
+    sums.add("mask_iou", s.mask.iou);
+    sums.add("coverage", s.mask.coverage);
+    sums.add("empty_renders", s.mask.empty_render() ? 1 : 0);
   }
 }
 
 }  // namespace
 
 Validation::Validation(GslrmStage& stage, std::shared_ptr<const data::Dataset> data, Communicator& comm)
-    : stage_(stage), data_(std::move(data)), comm_(comm) {}
+    : stage_(stage), data_(std::move(data)), comm_(comm) {
+  if (!stage.networks.lpips && comm.rank() == 0)
+    log_info("validation has no LPIPS: its network is part of a run with training.losses.lpips_loss_weight > 0");
+}
 
 ValidationResult Validation::run(std::int64_t pass) {
   const GslrmConfig& c = stage_.config();
@@ -111,11 +97,16 @@ ValidationResult Validation::run(std::int64_t pass) {
     const GslrmStage::Rendered r = stage_.render({batch.image, batch.c2w, batch.fxfycxcy});
     const Tensor image = to_host(s, r.image), target = to_host(s, batch.image);
     s.synchronize();
-    const std::int64_t per_image = image.numel() / image.shape()[0], per_target = target.numel() / target.shape()[0];
-    const Shape one{image.shape()[1], image.shape()[2], image.shape()[3], 3};
-    for (std::int64_t b = 0; b < batch.size(); ++b)
-      add_sample(sums, image.data<float>() + b * per_image, target.data<float>() + b * per_target, one, target.shape()[4], V_in,
-                 c.training.losses);
+    const Shape v = image.shape(), per_view{v[1], v[2], v[3], 3}, per_target{v[1], v[2], v[3], target.shape()[4]};
+    for (std::int64_t b = 0; b < batch.size(); ++b) {
+      add_sample(sums, image.rows(b, 1).reshape(per_view), target.rows(b, 1).reshape(per_target), V_in, c.training.losses);
+      if (stage_.networks.lpips) {
+        Ctx cx = stage_.context();
+        cx.saving = false;
+        sums.add("lpips", mean(lpips_per_view(cx, *stage_.networks.lpips, r.image.rows(b, 1).reshape(per_view),
+                                              batch.image.rows(b, 1).reshape(per_target))));
+      }
+    }
     if (comm_.rank() == 0 && step == 0) show(pass, batch, r, result);
   }
   // Ranks may hold different metrics (a share without foreground, or no share at all): names are agreed first.
@@ -140,6 +131,10 @@ ValidationResult Validation::run(std::int64_t pass) {
   for (const auto& [name, value] : result.metrics)
     if (!std::isfinite(value))
       throw_error<DataError>("validation at pass ", pass, " failed: ", name, " is ", value, " over ", result.samples, " samples");
+  for (const auto& [name, value] : result.metrics)
+    if (name == "empty_renders" && value > 0)
+      log_warning("validation at pass ", pass, ": ", value * 100, " % of the samples have nothing in their renders although the "
+                  "subject is there; a high PSNR on a white background hides that");
   return result;
 }
 

@@ -11,7 +11,7 @@ namespace mfl::data {
 namespace {
 
 Rng rng_of(const DatasetOptions& o, Draw purpose, const Pick& p) {
-  return Rng(o.seed, purpose, p.pass, static_cast<std::uint32_t>(p.sample));
+  return Rng(o.seed, purpose, o.limit > 0 ? 0 : p.pass, static_cast<std::uint32_t>(p.sample));
 }
 
 // `count` different values of 0 .. n-1, in the order drawn.

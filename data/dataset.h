@@ -48,7 +48,8 @@ struct DatasetOptions {
   bool auto_mask = false;                    // alpha 0 where all of RGB exceed mask_threshold, where there is no alpha
   double mask_threshold = 250;
   std::optional<Augmentation> augmentation;
-  std::int64_t limit = 0;                    // use the first samples only (overfitting); 0: all
+  std::int64_t limit = 0;                    // > 0: the first samples only, each with the same views and background at
+                                             // every use, so that a model can learn them by heart; 0: all
   std::uint64_t seed = 777;
 };
 

@@ -23,13 +23,12 @@ bin=build/$preset
 say "rendering scenes"
 rm -rf "$out"
 mkdir -p "$out"
-"$bin/mfl_data" scenes --output "$out/train.h5" --samples 64 --views 10 --image_size 64 --seed 1
-"$bin/mfl_data" scenes --output "$out/val.h5" --samples 8 --views 10 --image_size 64 --seed 2
+"$bin/mfl_data" scenes --output "$out/scenes.h5" --samples 8 --views 10 --image_size 64 --seed 1
 
 say "training on $device"
 "$bin/mfl_train" configs/tiny.yaml --device "$device" --output "$out/run" \
-  --set training.dataset.dataset_path="$out/train.h5" \
-  --set validation.dataset_path="$out/val.h5" --set validation.output_dir="$out/validation"
+  --set training.dataset.dataset_path="$out/scenes.h5" \
+  --set validation.dataset_path="$out/scenes.h5" --set validation.output_dir="$out/validation"
 
 say "done in $((SECONDS - started)) s"
 # Of views that the model was not given, from the run's own log.

@@ -58,6 +58,10 @@ struct MetricSums {
 // One sample: render [V, H, W, 3], target [V, H, W, 3 or 4], host; the first `inputs` views were the model's input.
 void add_sample(MetricSums& sums, const Tensor& render, const Tensor& target, std::int64_t inputs,
                 const gslrm::LossConfig& losses) {
+  if (losses.clamp_rendering) {   // as the losses see it: what is brighter than white is white
+    float* x = render.data<float>();
+    for (std::int64_t i = 0; i < render.numel(); ++i) x[i] = std::clamp(x[i], 0.0f, 1.0f);
+  }
   const ViewScores s = score_views(render, target, losses.background_color_target, losses.mask_iou_threshold);
   sums.add("psnr", mean(s.psnr));
   sums.add("ssim", mean(s.ssim));

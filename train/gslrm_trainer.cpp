@@ -468,6 +468,9 @@ void Trainer::save() {
 }  // namespace
 
 int train_gslrm(const GslrmConfig& config, Communicator& comm, const LaunchOptions& launch) {
+  if (const auto crop = config.training.crop_size; crop && *crop < config.model.image_tokenizer.image_size)
+    throw_error<ConfigError>("training.crop_size ", *crop, ": random target crops are not implemented; remove the key, the "
+                             "whole targets of ", config.model.image_tokenizer.image_size, " pixels are then rendered");
   set_log_rank(comm.rank(), comm.size());
   std::size_t memory = launch.memory_bytes;
   if (memory == 0 && comm.device().is_cuda()) memory = device_info(comm.device()).memory_bytes;

@@ -23,7 +23,7 @@ bin=build/$preset
 say "rendering scenes"
 rm -rf "$out"
 mkdir -p "$out"
-"$bin/mfl_data" scenes --output "$out/scenes.h5" --samples 1 --views 12 --image_size 64 --elevation 0 --seed 1
+"$bin/mfl_data" scenes --output "$out/scenes.h5" --samples 8 --views 10 --image_size 64 --seed 1
 
 say "training on $device"
 "$bin/mfl_train" configs/tiny.yaml --device "$device" --output "$out/run" \

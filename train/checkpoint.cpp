@@ -6,9 +6,9 @@
 #include <chrono>
 #include <cstring>
 #include <regex>
-#include <set>
 
 #include "runtime/io/torch_file.h"
+#include "runtime/io/weight_file.h"
 #include "runtime/log.h"
 
 namespace mfl {
@@ -126,62 +126,6 @@ void put(const Stream& s, const io::StoredTensor& from, const Tensor& into, cons
   s.synchronize();
 }
 
-bool begins_with_any(const std::string& name, const std::vector<std::string>& prefixes) {
-  return std::any_of(prefixes.begin(), prefixes.end(), [&](const std::string& p) { return name.starts_with(p); });
-}
-
-// The state dict inside a file: under `model`, or the file itself; without a leading `module.`.
-std::vector<std::pair<std::string, io::StoredTensor>> state_dict(const Value& root, const fs::path& path) {
-  const Value* model = root.is_dict() ? root.find("model") : nullptr;
-  const Value& dict = model ? *model : root;
-  if (!dict.is_dict())
-    throw_error<DataError>(path.string(), ": expected a dictionary with the key \"model\" or a state dict, found a ",
-                           io::name_of(dict.kind()));
-  std::vector<std::pair<std::string, io::StoredTensor>> tensors;
-  for (const auto& [key, value] : dict.entries()) {
-    if (!value.is_tensor()) continue;
-    std::string name = key.string();
-    if (name.starts_with("module.")) name = name.substr(7);
-    tensors.emplace_back(name, value.tensor());
-  }
-  return tensors;
-}
-
-Coverage load_model(GslrmStage& stage, const Value& root, const fs::path& path, const std::vector<std::string>& allow_missing) {
-  Coverage c;
-  std::set<std::string> loaded;
-  std::vector<ParamStore*> networks = stage.networks.stores();
-  for (const auto& [name, tensor] : state_dict(root, path)) {
-    Param* p = stage.params.find(name);
-    for (std::size_t i = 0; !p && i < networks.size(); ++i) p = networks[i]->find(name);
-    if (!p) {
-      // A checkpoint may hold loss networks that this run does not use: their weight is 0 here.
-      if (!name.starts_with("loss_calculator.")) c.unexpected.push_back(name);
-      continue;
-    }
-    if (tensor.shape != p->shape) {
-      c.wrong_shape.push_back(text(name, ' ', tensor.shape, " in the file, ", p->shape, " in the model"));
-      continue;
-    }
-    put(stage.stream, tensor, p->value, name);
-    loaded.insert(name);
-    ++c.loaded;
-  }
-  bool refused = !c.wrong_shape.empty();
-  for (const Param& p : stage.params.all())
-    if (!loaded.contains(p.name)) {
-      c.missing.push_back(p.name);
-      refused = refused || !begins_with_any(p.name, allow_missing);
-    }
-  if (refused)
-    throw_error<DataError>(c.describe(path.string()),
-                           "\nThe model does not take this file. Check model.transformer and model.gaussians against the file, "
-                           "or name what may be missing in mfl.allow_missing.");
-  gslrm::refresh_compute(stage.stream, stage.params);
-  stage.networks.prepare(stage.stream, stage.weights, stage.params.precision().compute);
-  return c;
-}
-
 }  // namespace
 
 std::string checkpoint_name(std::int64_t pass) { return fmt::format("ckpt_{:016d}.pt", pass); }
@@ -233,20 +177,15 @@ fs::path CheckpointWriter::save(GslrmStage& stage, const RunState& state, double
   return path;
 }
 
-std::string Coverage::describe(const std::string& file) const {
-  auto list = [](const std::vector<std::string>& names) {
-    std::string s;
-    for (std::size_t i = 0; i < names.size() && i < 8; ++i) s += text("\n    ", names[i]);
-    if (names.size() > 8) s += text("\n    and ", names.size() - 8, " more");
-    return s;
-  };
-  return text(file, ": ", loaded, " of ", static_cast<std::size_t>(loaded) + missing.size() + wrong_shape.size(),
-              " tensors loaded\n  missing     ", missing.size(), list(missing), "\n  wrong shape ", wrong_shape.size(),
-              list(wrong_shape), "\n  unexpected  ", unexpected.size(), list(unexpected));
-}
-
-Coverage load_weights(GslrmStage& stage, const fs::path& path, const std::vector<std::string>& allow_missing) {
-  return load_model(stage, io::read_torch_file(path), path, allow_missing);
+weights::Coverage load_weights(GslrmStage& stage, const fs::path& path, const std::vector<std::string>& allow_missing) {
+  io::WeightFile file = io::open_model_weights(path);
+  for (ParamStore* network : stage.networks.stores())
+    for (const Param& p : network->all())
+      if (const io::StoredTensor* t = file.find(p.name)) weights::load_parameter(stage.stream, p, *t, p.name);
+  stage.networks.prepare(stage.stream, stage.weights, stage.params.precision().compute);
+  // The rest is the model. A file may hold loss networks that this run does not use: they are not unexpected.
+  std::erase_if(file.tensors, [](const io::NamedStored& t) { return t.name.starts_with("loss_calculator."); });
+  return weights::load_parameters(stage.stream, stage.params, file, {.allow_missing = allow_missing, .log = false});
 }
 
 Resumed resume(GslrmStage& stage, const fs::path& path, const std::vector<std::string>& allow_missing) {
@@ -255,7 +194,7 @@ Resumed resume(GslrmStage& stage, const fs::path& path, const std::vector<std::s
     throw_error<DataError>(path.string(), ": no optimizer state in this file, so a run cannot be resumed from it; to start a new "
                            "run from its weights use --init");
   Resumed r;
-  r.coverage = load_model(stage, root, path, allow_missing);
+  r.coverage = load_weights(stage, path, allow_missing);
   const Value& states = root.at("optimizer").at("state");
   const std::vector<const Param*> order = stage.optimizer->checkpoint_order();
   // A state dict saved before the first update is empty.

@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/io/value.h"
+#include "models/weights/coverage.h"
 #include "train/gslrm_stage.h"
 
 namespace mfl {
@@ -58,21 +58,15 @@ struct CheckpointFile {
 std::vector<CheckpointFile> list_checkpoints(const std::filesystem::path& directory);
 std::string checkpoint_name(std::int64_t pass);
 
-// One table for the log: how many tensors came from the file, which did not.
-struct Coverage {
-  std::int64_t loaded = 0;
-  std::vector<std::string> missing, unexpected, wrong_shape;
-  std::string describe(const std::string& file) const;
-};
-
-// *Initialise*: weights only. Accepts a checkpoint of ours or Python's, a bare state dict, a `module.` prefix; loss-network
+// *Initialise*: weights only, from any file that io::open_model_weights reads (a checkpoint of ours or Python's, a bare state
+// dict, a `module.` prefix, safetensors); loss-network
 // tensors fill the networks that the run has. Throws DataError under full coverage of the model unless the missing names
 // begin with one of `allow_missing`, and always for a wrong shape.
-Coverage load_weights(GslrmStage&, const std::filesystem::path&, const std::vector<std::string>& allow_missing);
+weights::Coverage load_weights(GslrmStage&, const std::filesystem::path&, const std::vector<std::string>& allow_missing);
 
 // *Resume*: weights, moments, counters. Throws DataError when the optimizer state does not fit the trainable parameters.
 struct Resumed {
-  Coverage coverage;
+  weights::Coverage coverage;
   RunState state;
 };
 Resumed resume(GslrmStage&, const std::filesystem::path&, const std::vector<std::string>& allow_missing);

@@ -106,7 +106,7 @@ RunState begin(GslrmStage& stage, const GslrmConfig& c, Communicator& comm, std:
   };
   auto do_resume = [&](const fs::path& p) {
     Resumed r = resume(stage, p, c.mfl.allow_missing);
-    say(r.coverage.describe(p.string()));
+    say(r.coverage.table());
     say(text("resume: from ", p.string(), " at pass ", r.state.passes, ", ", r.state.updates, " updates applied"));
     state = r.state;
     how = "resumed from " + p.string();
@@ -136,8 +136,8 @@ RunState begin(GslrmStage& stage, const GslrmConfig& c, Communicator& comm, std:
     if (p.empty())
       throw_error<DataError>("there is no checkpoint at ", from,
                              ". Set mfl.init or training.checkpointing.resume_ckpt to the file, or to \"\" for fresh weights");
-    const Coverage coverage = load_weights(stage, p, c.mfl.allow_missing);
-    say(coverage.describe(p.string()));
+    const weights::Coverage coverage = load_weights(stage, p, c.mfl.allow_missing);
+    say(coverage.table());
     say(text("initialise: weights from ", p.string(), ", step 0"));
     how = "initialised from " + p.string();
   };

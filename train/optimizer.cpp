@@ -60,7 +60,7 @@ void Optimizer::request(const Stream& s) {
   pending_ = true;
 }
 
-StepScalars Optimizer::take() const {
+StepScalars Optimizer::take() {
   MFL_CHECK(pending_, "the optimizer's scalars were not requested");
   host_->copied.synchronize();
   pending_ = false;

@@ -28,7 +28,7 @@ class Optimizer {
 
   // Copies the scalars of the last step to the host, asynchronously; `take` waits for that copy and returns them.
   void request(const Stream&);
-  StepScalars take() const;
+  StepScalars take();
   bool pending() const { return pending_; }
 
   // State of a checkpoint: updates applied so far, and the moments in the parameters' layout.
@@ -51,7 +51,7 @@ class Optimizer {
   Tensor exp_avg_, exp_avg_sq_, chunks_, partial_, scalars_;
   struct Pinned;
   std::shared_ptr<Pinned> host_;
-  mutable bool pending_ = false;
+  bool pending_ = false;
 };
 
 }  // namespace mfl

@@ -12,7 +12,8 @@
 
 namespace mfl::data {
 
-using Mat4 = std::array<double, 16>;   // row-major
+using Mat3 = std::array<double, 9>;    // row-major
+using Mat4 = std::array<double, 16>;
 using Vec3 = std::array<double, 3>;
 
 struct Camera {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <charconv>
 #include <cstring>
 #include <optional>
 #include <unordered_map>
@@ -55,25 +56,29 @@ enum Op : unsigned char {
   kReduce = 'R',
   kBuild = 'b',
   kBinPersId = 'Q',
+  // protocols 0 and 1: arguments are lines of text
+  kInt = 'I',
+  kLong = 'L',
+  kLong4 = 0x8b,
+  kFloat = 'F',
+  kString = 'S',
+  kUnicode = 'V',
+  kPut = 'p',
+  kGet = 'g',
+  kList = 'l',
+  kDict = 'd',
 };
 struct OpName {
   unsigned char op;
   const char* name;
 };
 // What is refused, so that it can be refused by name.
-constexpr OpName kRefused[] = {{'0', "POP"},          {'1', "POP_MARK"},
-                               {'2', "DUP"},          {'F', "FLOAT"},
-                               {'I', "INT"},          {'L', "LONG"},
-                               {'P', "PERSID"},       {'S', "STRING"},
-                               {'V', "UNICODE"},      {'d', "DICT"},
-                               {'g', "GET"},          {'i', "INST"},
-                               {'l', "LIST"},         {'o', "OBJ"},
-                               {'p', "PUT"},          {0x81, "NEWOBJ"},
-                               {0x82, "EXT1"},        {0x83, "EXT2"},
-                               {0x84, "EXT4"},        {0x8b, "LONG4"},
-                               {0x8f, "EMPTY_SET"},   {0x90, "ADDITEMS"},
-                               {0x91, "FROZENSET"},   {0x92, "NEWOBJ_EX"},
-                               {0x97, "NEXT_BUFFER"}, {0x98, "READONLY_BUFFER"}};
+constexpr OpName kRefused[] = {{'0', "POP"},          {'1', "POP_MARK"},     {'2', "DUP"},
+                               {'P', "PERSID"},       {'i', "INST"},         {'o', "OBJ"},
+                               {0x81, "NEWOBJ"},      {0x82, "EXT1"},        {0x83, "EXT2"},
+                               {0x84, "EXT4"},        {0x8f, "EMPTY_SET"},   {0x90, "ADDITEMS"},
+                               {0x91, "FROZENSET"},   {0x92, "NEWOBJ_EX"},   {0x97, "NEXT_BUFFER"},
+                               {0x98, "READONLY_BUFFER"}};
 
 // ---- constructors ----
 enum class Global {
@@ -123,6 +128,11 @@ constexpr KnownGlobal kTorchGlobals[] = {
     {"torch ByteStorage", Global::torch_storage, StoredType::u8},
     {"torch BoolStorage", Global::torch_storage, StoredType::boolean},
 };
+
+constexpr std::pair<const char*, StoredType> kNumpyTypes[] = {
+    {"f8", StoredType::f64}, {"f4", StoredType::f32}, {"f2", StoredType::f16},
+    {"i8", StoredType::i64}, {"i4", StoredType::i32}, {"i2", StoredType::i16},
+    {"i1", StoredType::i8},  {"u1", StoredType::u8},  {"b1", StoredType::boolean}};
 
 struct GlobalObject final : Value::Object {
   explicit GlobalObject(const KnownGlobal& g) : Object(g.name), global(g.global), type(g.type) {}
@@ -248,7 +258,7 @@ class Unpickler {
     switch (op) {
       case kProto: {
         const int version = u8();
-        if (version < 2 || version > 5) wrong("protocol ", version, "; 2 to 5 are read");
+        if (version > 5) wrong("protocol ", version, "; 0 to 5 are read");
         return;
       }
       case kFrame:
@@ -302,7 +312,33 @@ class Unpickler {
       case kBinInt2:
         return push(std::int64_t{little<std::uint16_t>()});
       case kLong1:
-        return push(long1());
+        return push(long_of(u8()));
+      case kLong4: {
+        const auto count = little<std::int32_t>();
+        if (count < 0) wrong("an integer of ", count, " bytes");
+        return push(long_of(static_cast<std::uint32_t>(count)));
+      }
+      case kInt:
+        return push(int_line());
+      case kLong:
+        return push(number_line<std::int64_t>(true));
+      case kFloat:
+        return push(number_line<double>(false));
+      case kString:
+        return push(quoted(line()));
+      case kUnicode:
+        return push(raw_unicode(line()));
+      case kPut:
+        return put(number_line<std::uint32_t>(false));
+      case kGet:
+        return get(number_line<std::uint32_t>(false));
+      case kList:
+        return push_container(Value::list(pop_mark()));
+      case kDict: {
+        std::vector<Value> items = pop_mark();
+        push_container(Value::dict());
+        return set_items(std::move(items));
+      }
       case kBinFloat:
         return push(std::bit_cast<double>(__builtin_bswap64(little<std::uint64_t>())));
       case kShortBinUnicode:
@@ -351,14 +387,84 @@ class Unpickler {
   }
 
   static Value bytes(std::span<const std::byte> b) { return Value::bytes({b.begin(), b.end()}); }
-  Value long1() {
-    const auto digits = take(u8());
+  Value long_of(std::uint32_t count) {
+    const auto digits = take(count);
     if (digits.size() > 8) wrong("an integer of ", digits.size(), " bytes; at most 8 are read");
     std::uint64_t v = 0;
     for (std::size_t i = 0; i < digits.size(); ++i) v |= static_cast<std::uint64_t>(digits[i]) << (8 * i);
     if (!digits.empty() && digits.size() < 8 && (static_cast<unsigned>(digits.back()) & 0x80u))
       v |= ~std::uint64_t{0} << (8 * digits.size());
     return static_cast<std::int64_t>(v);
+  }
+  // A line with one number and nothing else; Python 2 ends long integers with an L.
+  template <class T>
+  T number_line(bool may_end_in_l) {
+    std::string s = line();
+    if (may_end_in_l && s.ends_with('L')) s.pop_back();
+    T v{};
+    const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), v);
+    if (error != std::errc{} || end != s.data() + s.size()) wrong("\"", s.substr(0, 40), "\" is not a number that is read here");
+    return v;
+  }
+  Value int_line() {
+    if (in_.size() - next_ >= 3) {  // 00 and 01 are booleans
+      const std::string s = as_string(in_.subspan(next_, 3));
+      if (s == "00\n" || s == "01\n") return next_ += 3, Value(s[1] == '1');
+    }
+    return number_line<std::int64_t>(false);
+  }
+  static int hex(char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+  }
+  std::uint32_t hex_digits(const std::string& s, std::size_t first, std::size_t count) const {
+    if (s.size() < count || first > s.size() - count) wrong("an escape without its ", count, " digits");
+    std::uint32_t v = 0;
+    for (std::size_t i = first; i < first + count; ++i) {
+      if (hex(s[i]) < 0) wrong("an escape with something other than hexadecimal digits");
+      v = v << 4 | static_cast<std::uint32_t>(hex(s[i]));
+    }
+    return v;
+  }
+  // What Python 2's repr makes of a byte string: quotes around, backslash escapes.
+  std::string quoted(const std::string& s) const {
+    if (s.size() < 2 || s.front() != s.back() || (s.front() != '\'' && s.front() != '"')) wrong("a string without its quotes");
+    constexpr std::string_view from = "\\'\"nrtabfv0", to("\\'\"\n\r\t\a\b\f\v\0", 11);
+    std::string out;
+    for (std::size_t i = 1; i + 1 < s.size(); ++i) {
+      if (s[i] != '\\') {
+        out += s[i];
+      } else if (s[++i] == 'x') {
+        out += static_cast<char>(hex_digits(s, i + 1, 2));
+        i += 2;
+        if (i + 1 >= s.size()) wrong("an escape that runs into the closing quote");
+      } else if (const std::size_t at = from.find(s[i]); at != from.npos && i + 1 < s.size()) {
+        out += to[at];
+      } else {
+        wrong("an unknown escape in a string");
+      }
+    }
+    return out;
+  }
+  // Latin-1 with \\uXXXX for the rest (Python's raw-unicode-escape), as UTF-8.
+  std::string raw_unicode(const std::string& s) const {
+    std::string out;
+    for (std::size_t i = 0; i < s.size(); ++i) {
+      std::uint32_t c = static_cast<unsigned char>(s[i]);
+      if (s[i] == '\\' && i + 1 < s.size() && (s[i + 1] == 'u' || s[i + 1] == 'U')) {
+        const std::size_t count = s[i + 1] == 'u' ? 4 : 8;
+        c = hex_digits(s, i + 2, count);
+        i += count + 1;
+      }
+      if (c > 0x10ffff) wrong("a character beyond Unicode");
+      if (c < 0x80) {
+        out += static_cast<char>(c);
+      } else {
+        const int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+        out += static_cast<char>((0xff00 >> (more + 1) & 0xff) | c >> (6 * more));
+        for (int k = more; k-- > 0;) out += static_cast<char>(0x80 | (c >> (6 * k) & 0x3f));
+      }
+    }
+    return out;
   }
   void append(std::vector<Value> items) {
     if (top().kind() != Value::Kind::list) wrong("APPEND to ", name_of(top().kind()));
@@ -483,11 +589,7 @@ class Unpickler {
   }
 
   std::shared_ptr<DtypeObject> dtype(const std::string& code) const {
-    constexpr std::pair<const char*, StoredType> known[] = {
-        {"f8", StoredType::f64}, {"f4", StoredType::f32}, {"f2", StoredType::f16},
-        {"i8", StoredType::i64}, {"i4", StoredType::i32}, {"i2", StoredType::i16},
-        {"i1", StoredType::i8},  {"u1", StoredType::u8},  {"b1", StoredType::boolean}};
-    for (const auto& [name, type] : known)
+    for (const auto& [name, type] : kNumpyTypes)
       if (code == name) return std::make_shared<DtypeObject>(type);
     wrong("NumPy element type \"", code.substr(0, 20), "\"; f8, f4, f2, i8, i4, i2, i1, u1 and b1 are read");
   }
@@ -601,7 +703,8 @@ class Unpickler {
 class Pickler {
  public:
   using KeyOf = std::function<std::string(const StoredTensor&)>;
-  explicit Pickler(const KeyOf& key_of) : key_of_(key_of) { code(kProto), code(2); }
+  // Tensors as torch tensors (protocol 2), or without `key_of` as NumPy arrays (protocol 3, which has bytes).
+  explicit Pickler(const KeyOf& key_of) : key_of_(key_of) { code(kProto), code(key_of ? 2 : 3); }
 
   std::vector<std::byte> finish(const Value& v) {
     write(v, 0);
@@ -643,7 +746,30 @@ class Pickler {
     for (std::int64_t a : s) integer(a);
     code(kTuple);
   }
+  void byte_string(std::span<const std::byte> b) {
+    if (!std::in_range<std::uint32_t>(b.size())) throw_error<DataError>("an array of ", b.size(), " bytes cannot be pickled.");
+    const auto n = static_cast<std::uint32_t>(b.size());
+    code(kBinBytes), raw(&n, 4), raw(b.data(), n);
+  }
+  void array(const StoredTensor& t) {
+    const char* type = nullptr;
+    for (const auto& [name, known] : kNumpyTypes)
+      if (known == t.type()) type = name;
+    if (!type) throw_error<DataError>("NumPy has no element type ", t.type(), ".");
+    global("numpy.core.multiarray", "_reconstruct");
+    global("numpy", "ndarray"), code(kBinInt1), code(0), code(kTuple1), byte_string(std::as_bytes(std::span("b", 1)));
+    code(kTuple3), code(kReduce);
+    code(kMark), integer(1), axes(t.shape);  // version of the state, shape, element type, Fortran order, bytes
+    global("numpy", "dtype"), text(type), code(kNewFalse), code(kNewTrue), code(kTuple3), code(kReduce);
+    code(kMark), integer(3), text(size_of(t.type()) > 1 ? "<" : "|");
+    code(kNone), code(kNone), code(kNone), integer(-1), integer(-1), integer(0), code(kTuple), code(kBuild);
+    code(kNewFalse);
+    std::vector<std::byte> bytes;
+    for_each_piece(t, "array", [&](std::span<const std::byte> b) { bytes.insert(bytes.end(), b.begin(), b.end()); });
+    byte_string(bytes), code(kTuple), code(kBuild);
+  }
   void tensor(const StoredTensor& t) {
+    if (!key_of_) return array(t);
     const char* type = nullptr;
     for (const KnownGlobal& g : kTorchGlobals)
       if (g.global == Global::torch_storage && g.type == t.type()) type = g.name + std::strlen("torch ");
@@ -716,6 +842,7 @@ Value read_pickle_file(const std::filesystem::path& path) {
   return unpickle(file->read(0, file->size()), path.string()).value;
 }
 
+std::vector<std::byte> pickle_arrays(const Value& v) { return Pickler({}).finish(v); }
 std::vector<std::byte> pickle(const Value& v, const std::function<std::string(const StoredTensor&)>& key_of) {
   return Pickler(key_of).finish(v);
 }

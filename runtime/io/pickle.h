@@ -1,4 +1,4 @@
-// Python pickles: protocols 2 to 5, a closed list of opcodes and constructors; anything else is refused by name, so
+// Python pickles: protocols 0 to 5, a closed list of opcodes and constructors; anything else is refused by name, so
 // that a pickle can never run code here. The list is in pickle.cpp: plain containers and numbers, OrderedDict, NumPy
 // arrays and scalars, and, where `PersistentLoad` is given, torch tensors.
 //
@@ -37,5 +37,7 @@ Value read_pickle_file(const std::filesystem::path&);
 
 // Protocol 2. `key_of` gives a tensor's storage its key in the file. torch.load(weights_only=True) accepts the result.
 std::vector<std::byte> pickle(const Value&, const std::function<std::string(const StoredTensor&)>& key_of);
+// Protocol 3, tensors as NumPy arrays in C order; for Python's pickle with NumPy 1 or 2.
+std::vector<std::byte> pickle_arrays(const Value&);
 
 }  // namespace mfl::io

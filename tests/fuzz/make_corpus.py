@@ -67,7 +67,14 @@ put("pickle", "bytes8_longer_than_file", b"\x80\x04\x8e" + struct.pack("<Q", (1 
 put("pickle", "negative_binstring", P2 + b"T" + struct.pack("<i", -5) + b"abc.")
 put("pickle", "long_of_100_bytes", P2 + b"\x8a\x64" + b"\x01" * 100 + b".")
 put("pickle", "unknown_opcode", P2 + b"\xfe.")
-put("pickle", "protocol_0", pickle.dumps({"a": 1.5}, protocol=0))
+for name, program in {  # protocol 0
+    "int_of_letters": b"I1x\n.", "int_without_end": b"I12", "float_of_nothing": b"F\n.", "long_too_long": b"L" + b"9" * 40 + b"L\n.",
+    "string_unclosed": b"S'abc\n.", "string_escape_cut": b"S'\\x4'\n.", "string_backslash_last": b"S'\\'\n.", "string_hex_over_quote": b"S'\\x4",
+    "string_unknown_escape": b"S'\\q'\n.", "unicode_escape_cut": b"V\\u12\n.", "unicode_beyond": b"V\\U00110000\n.", "get_never_put": b"g0\n.",
+    "put_negative": b"I1\np-1\n.", "dict_odd": b"(I1\nd.", "list_without_mark": b"l.", "persid": b"P1\n.", "long4_negative": b"\x8b\xff\xff\xff\xff.",
+    "float_hex": b"F0x1p4\n.",
+}.items():
+    put("pickle", "text_" + name, program)
 put("pickle", "protocol_6", b"\x80\x06N.")
 put("pickle", "system_call", P2 + b"cos\nsystem\n" + text("true") + b"\x85R.")
 put("pickle", "eval_by_stack_global", b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93" + b"\x8c\x011" + b"\x85R.")

@@ -64,8 +64,10 @@ TEST(Malformed, EveryFileOfTheCorpusIsRefused) {
 }
 
 TEST(Malformed, MutationsOfGoodFilesAreReadOrRefused) {
-  const fs::path good = fs::path(MFL_SOURCE_DIR) / "tests/golden/torch";
-  for (const fs::path& path : files(good)) {
+  const fs::path good = fs::path(MFL_SOURCE_DIR) / "tests/golden";
+  std::vector<fs::path> all = files(good / "torch");
+  for (const fs::path& p : files(good / "new_cam")) all.push_back(p);
+  for (const fs::path& path : all) {
     const bool is_pickle = path.extension() == ".pkl";
     if (!is_pickle && path.extension() != ".pt") continue;
     const Bytes original = contents(path);

@@ -203,7 +203,7 @@ Camera ring_camera(double azimuth_degrees, double elevation_degrees, double radi
   return c;
 }
 
-CameraFile parse_camera_file(std::string_view json, const std::string& source) {
+CameraFile parse_camera_file(std::string_view json, const std::string& source, bool check) {
   Json root;
   try {
     root = Json::parse(json);
@@ -226,7 +226,7 @@ CameraFile parse_camera_file(std::string_view json, const std::string& source) {
     c.fx = number(f, "fx", where), c.fy = number(f, "fy", where);
     c.cx = number(f, "cx", where), c.cy = number(f, "cy", where);
     c.w2c = matrix(f, "w2c", where);
-    check_camera(c, where);
+    if (check) check_camera(c, where);
     if (const auto path = f.find("file_path"); path != f.end()) {
       if (!path->is_string()) throw_error<DataError>(where, ": \"file_path\" must be a text, got ", path->type_name());
       frame.file_path = path->get<std::string>();
@@ -241,12 +241,12 @@ CameraFile parse_camera_file(std::string_view json, const std::string& source) {
   return file;
 }
 
-CameraFile read_camera_file(const std::string& path) {
+CameraFile read_camera_file(const std::string& path, bool check) {
   std::ifstream in(path, std::ios::binary);
   if (!in) throw_error<DataError>(path, ": cannot be opened. A sample folder holds opencv_cameras.json and its images");
   std::ostringstream all;
   all << in.rdbuf();
-  return parse_camera_file(all.str(), path);
+  return parse_camera_file(all.str(), path, check);
 }
 
 void write_camera_file(const std::string& path, const CameraFile& file) {

@@ -55,10 +55,10 @@ struct CameraFile {
   std::string id;
   std::vector<CameraFrame> frames;
 };
-// Reads frames[].{fx, fy, cx, cy, w2c}, optionally w, h, file_path; unknown keys are ignored. Every camera is checked.
-// Throws DataError naming `source`, the frame and the key.
-CameraFile parse_camera_file(std::string_view json, const std::string& source);
-CameraFile read_camera_file(const std::string& path);
+// Reads frames[].{fx, fy, cx, cy, w2c}, optionally w, h, file_path; unknown keys are ignored. Every camera is checked, unless
+// `check` is false: a doctor must be able to look at a wrong one. Throws DataError naming `source`, the frame and the key.
+CameraFile parse_camera_file(std::string_view json, const std::string& source, bool check = true);
+CameraFile read_camera_file(const std::string& path, bool check = true);
 void write_camera_file(const std::string& path, const CameraFile&);
 
 // ---- normalisation (keys mouse.normalize_cameras, normalize_to_z_up, target_camera_distance) ----

@@ -10,6 +10,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "data/doctor/command.h"
 #include "data/image_file.h"
 #include "data/pack.h"
 #include "data/scenes.h"
@@ -154,6 +155,8 @@ int run(int argc, char** argv) {
   scenes_command->add_option("--elevation", scenes.scene.elevation_degrees, "of the ring, degrees")->capture_default_str();
   scenes_command->add_flag("--overwrite", scenes.overwrite, "replace an existing file");
 
+  int code = kExitOk;
+  doctor::add_command(app, code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -181,7 +184,7 @@ int run(int argc, char** argv) {
     if (!scenes.output.empty()) std::printf("%s: %lld scenes\n", scenes.output.c_str(), static_cast<long long>(scenes.samples));
     if (!scenes.folders.empty()) std::printf("%s: %lld scenes as folders\n", scenes.folders.c_str(), static_cast<long long>(scenes.samples));
   }
-  return kExitOk;
+  return code;
 }
 
 }  // namespace

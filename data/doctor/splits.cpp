@@ -1,0 +1,73 @@
+#include "data/doctor/splits.h"
+
+#include <algorithm>
+
+#include "runtime/error.h"
+
+namespace mfl::data::doctor {
+
+const char* name_of(Split s) {
+  return s == Split::train ? "train" : s == Split::val ? "val" : s == Split::test ? "test" : "unassigned";
+}
+
+SplitTable examine_splits(const Subject& subject) {
+  SplitTable t;
+  if (subject.kind == SubjectKind::recording) return t;
+  std::map<std::string, std::vector<const SampleRecord*>> same;
+  std::vector<std::int64_t> training;
+  for (const SampleRecord& s : subject.samples) {
+    ++t.samples[s.split];
+    if (!s.fingerprint.empty()) same[s.fingerprint].push_back(&s);
+    if (s.split == Split::train && s.raw_frame >= 0) training.push_back(s.raw_frame);
+  }
+  const auto held_out = [](const SampleRecord& s) { return s.split == Split::val || s.split == Split::test; };
+  for (const auto& [print, group] : same) {
+    const std::int64_t in_training =
+        std::count_if(group.begin(), group.end(), [](const SampleRecord* s) { return s->split == Split::train; });
+    const std::int64_t out =
+        std::count_if(group.begin(), group.end(), [&](const SampleRecord* s) { return held_out(*s); });
+    if (in_training && out) {
+      t.shared += out;
+    } else if (group.size() > 1) {
+      t.duplicates += static_cast<std::int64_t>(group.size()) - 1;
+    }
+    if (group.size() > 1 && (t.example.empty() || (in_training && out)))
+      t.example = text(group[0]->name, " and ", group[1]->name);
+  }
+  std::sort(training.begin(), training.end());
+  std::int64_t near = 0, timed = 0;
+  if (!training.empty())
+    for (const SampleRecord& s : subject.samples) {
+      if (!held_out(s) || s.raw_frame < 0) continue;
+      const auto after = std::lower_bound(training.begin(), training.end(), s.raw_frame);
+      std::int64_t distance = after == training.end() ? INT64_MAX : *after - s.raw_frame;
+      if (after != training.begin()) distance = std::min(distance, s.raw_frame - *std::prev(after));
+      t.nearest = t.nearest < 0 ? distance : std::min(t.nearest, distance);
+      ++timed, near += distance <= 25;
+    }
+  t.close = timed ? static_cast<double>(near) / static_cast<double>(timed) : 0;
+  return t;
+}
+
+Findings check_splits(const Subject& subject, const SplitTable& t) {
+  Findings out;
+  if (t.shared)
+    out.push_back({Severity::warning, "samples are both in training and in validation or test",
+                   text(t.shared, " samples, such as ", t.example), "disjoint splits", "",
+                   "A score on samples that were trained on says nothing"});
+  if (t.duplicates)
+    out.push_back({Severity::warning, "samples with equal pixels", text(t.duplicates, " samples, such as ", t.example),
+                   "different samples", "", "Leave the copies out"});
+  if (t.close > 0.5 && t.nearest >= 0)
+    out.push_back({Severity::warning, "validation frames have near-copies in training: the split is random in time", "",
+                   "blocks of time with a gap of a second between them",
+                   text(static_cast<int>(100 * t.close + 0.5),
+                        " % of them within 25 frames of a training frame, the nearest ", t.nearest, " away"),
+                   "mfl_data preprocess --split time"});
+  else if (t.nearest >= 0 && t.nearest < 50 && subject.total > 100)
+    out.push_back({Severity::note, "little time between training and validation", "", "a gap of a second",
+                   text(t.nearest, " frames"), ""});
+  return out;
+}
+
+}  // namespace mfl::data::doctor

@@ -1,13 +1,17 @@
-// The published model's own outputs: every folder gslrm_* of MFL_GOLDEN (default ../shared/golden), on the CPU and on CUDA,
-// with f32 compute. Nothing here knows a particular case: config, views, SH degree, markers and batch come from the folder.
+// The published model's own outputs: every folder gslrm_* of MFL_GOLDEN (default ../shared/golden), on the CPU and on
+// CUDA, with f32 compute. Nothing here knows a particular case: config, views, SH degree, markers and batch come from
+// the folder.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "runtime/io/safetensors.h"
 #include "runtime/io/torch_file.h"
@@ -61,8 +65,95 @@ Tensor channels_last(const Tensor& t) {
   Tensor out = Tensor::on_heap(to, DType::f32);
   for (std::int64_t n = 0; n < N; ++n)
     for (std::int64_t c = 0; c < C; ++c)
-      for (std::int64_t p = 0; p < P; ++p) out.data<float>()[(n * P + p) * C + c] = t.data<float>()[(n * C + c) * P + p];
+      for (std::int64_t p = 0; p < P; ++p)
+        out.data<float>()[(n * P + p) * C + c] = t.data<float>()[(n * C + c) * P + p];
   return out;
+}
+
+// A case on a device, with its initial weights and its batch.
+struct Case {
+  GslrmConfig config;
+  std::unique_ptr<GslrmStage> stage;
+  gslrm::Views views;
+};
+Case open_case(const fs::path& folder, Device device, const io::SafetensorsFile& expected,
+               const fs::path& lpips_heads) {
+  // The published trainer of these cases neither clamps renders nor knows the key.
+  std::vector<ConfigOverride> overrides = {{"mfl.lr_updates", kHorizon}, {"mfl.compute", "f32"}};
+  std::ifstream yaml(folder / "config.yaml");
+  const std::string text((std::istreambuf_iterator<char>(yaml)), {});
+  if (text.find("clamp_rendering") == std::string::npos)
+    overrides.push_back({"training.losses.clamp_rendering", "false"});
+  Case c{load_gslrm_config((folder / "config.yaml").string(), overrides).config, nullptr, {}};
+  c.stage = std::make_unique<GslrmStage>(
+      c.config, StageOptions{.device = device, .precision = Precision::of(DType::f32), .recompute_segment = 1});
+  GslrmStage& stage = *c.stage;
+  const gslrm::LossConfig& losses = c.config.training.losses;
+  if (losses.lpips_loss_weight > 0 || losses.perceptual_loss_weight > 0)
+    stage.load_networks(
+        {.vgg19 = "formula:19", .vgg16 = "formula:16", .lpips = lpips_heads.string(), .checkpoint = ""});
+  load_weights(stage, folder / "ckpt_0000000000000000.pt", {});
+  auto on_device = [&](const Tensor& t) {
+    Tensor d = stage.weights.empty(t.shape(), t.dtype());
+    copy(stage.stream, t, d);
+    stage.stream.synchronize();
+    return d;
+  };
+  c.views = {on_device(channels_last(expected.load("image"))), on_device(expected.load("c2w")),
+             on_device(expected.load("fxfycxcy"))};
+  return c;
+}
+
+using Named = std::map<std::string, std::vector<double>>;
+
+// Every parameter's gradient at step 0 and change after all steps. `seen` is called after each update.
+struct Steps {
+  Named gradient, change;
+};
+using Seen = std::function<void(std::size_t step, const gslrm::LossConfig&, const std::vector<double>& terms,
+                                double norm, double lr)>;
+Steps train(Case& c, std::size_t steps, const Seen& seen = {}) {
+  GslrmStage& stage = *c.stage;
+  const Stream& s = stage.stream;
+  const auto& t = c.config.training;
+  const Tensor terms = stage.weights.empty({1, gslrm::kTerms}, DType::f32);
+  Steps r;
+  for (const Param& p : stage.params.all()) r.change[p.name] = host(s, p.value);
+  for (std::size_t step = 0; step < steps; ++step) {
+    const auto in_force = losses_at(t, std::int64_t(step));
+    stage.step.begin_step();
+    stage.micro_batch(c.views, in_force, false, View(terms.reshape({gslrm::kTerms})));
+    if (step == 0)
+      for (const Param& p : stage.params.all()) r.gradient[p.name] = host(s, p.grad);
+    const double lr = learning_rate(lr_schedule(c.config.mfl), t.optimizer.lr, std::int64_t(step), t.schedule.warmup,
+                                    c.config.mfl.lr_updates);
+    stage.optimizer->step(s, lr, 1, terms);
+    stage.optimizer->request(s);
+    const StepScalars scalars = stage.optimizer->take();
+    if (seen) seen(step, in_force, host(s, terms), scalars.norm, lr);
+  }
+  for (const Param& p : stage.params.all()) {
+    const auto now = host(s, p.value);
+    std::vector<double>& change = r.change[p.name];
+    for (std::size_t i = 0; i < now.size(); ++i) change[i] = now[i] - change[i];
+  }
+  return r;
+}
+
+// Moves every weight by one f32 ulp, up or down.
+void nudge(GslrmStage& stage) {
+  std::uint32_t hash = 1;
+  for (const Param& p : stage.params.all()) {
+    Tensor h = Tensor::on_heap(p.value.shape(), DType::f32);
+    copy(stage.stream, p.value, h);
+    stage.stream.synchronize();
+    for (std::int64_t i = 0; i < h.numel(); ++i) {
+      hash = hash * 1664525u + 1013904223u;
+      h.data<float>()[i] = std::nextafter(h.data<float>()[i], hash >> 31 ? 1e30f : -1e30f);
+    }
+    copy(stage.stream, h, p.value);
+    stage.stream.synchronize();
+  }
 }
 
 class GoldenGslrm : public ::testing::TestWithParam<const char*> {};
@@ -72,43 +163,20 @@ TEST_P(GoldenGslrm, ReproducesThePublishedModel) {
   if (cuda) MFL_SKIP_WITHOUT_CUDA();
   const auto folders = cases();
   if (folders.empty()) GTEST_SKIP() << "no golden cases gslrm_* in " << golden_root();
+  const fs::path heads = golden_root() / ".." / "data" / "facelift_sample" / "lpips_v0.1" / "vgg.pth";
+  if (!fs::exists(heads)) GTEST_SKIP() << "no LPIPS heads at " << heads;
   for (const fs::path& folder : folders) {
     SCOPED_TRACE(folder.filename().string());
     const io::SafetensorsFile expected(folder / "expected.safetensors");
     std::ifstream trace_file(folder / "trace.json");
     const nlohmann::json trace = nlohmann::json::parse(trace_file);
-
-    // The published trainer of these cases neither clamps renders nor knows the key.
-    std::vector<ConfigOverride> overrides = {{"mfl.lr_updates", kHorizon}, {"mfl.compute", "f32"}};
-    std::ifstream yaml(folder / "config.yaml");
-    const std::string text((std::istreambuf_iterator<char>(yaml)), {});
-    if (text.find("clamp_rendering") == std::string::npos) overrides.push_back({"training.losses.clamp_rendering", "false"});
-    GslrmConfig config = load_gslrm_config((folder / "config.yaml").string(), overrides).config;
-
     const Device device{cuda ? DeviceKind::cuda : DeviceKind::cpu, 0};
-    GslrmStage stage(config, {.device = device, .precision = Precision::of(DType::f32), .recompute_segment = 1});
-    const Stream& s = stage.stream;
-    const gslrm::LossConfig& losses = config.training.losses;
-    if (losses.lpips_loss_weight > 0 || losses.perceptual_loss_weight > 0) {
-      const fs::path heads = golden_root() / ".." / "data" / "facelift_sample" / "lpips_v0.1" / "vgg.pth";
-      if (losses.lpips_loss_weight > 0 && !fs::exists(heads)) GTEST_SKIP() << "no LPIPS heads at " << heads;
-      stage.load_networks({.vgg19 = "formula:19", .vgg16 = "formula:16", .lpips = heads.string(), .checkpoint = ""});
-    }
-    load_weights(stage, folder / "ckpt_0000000000000000.pt", {});
+    Case c = open_case(folder, device, expected, heads);
+    const Stream& s = c.stage->stream;
 
-    auto on_device = [&](const Tensor& t) {
-      Tensor d = stage.weights.empty(t.shape(), t.dtype());
-      copy(s, t, d);
-      s.synchronize();
-      return d;
-    };
-    const gslrm::Views views{on_device(channels_last(expected.load("image"))), on_device(expected.load("c2w")),
-                             on_device(expected.load("fxfycxcy"))};
-    Tensor terms = stage.weights.empty({1, gslrm::kTerms}, DType::f32);
-
-    // ---- step 0: outputs, render, gradients ----
+    // ---- step 0: outputs and render ----
     {
-      const GslrmStage::Rendered r = stage.render(views);
+      const GslrmStage::Rendered r = c.stage->render(c.views);
       const auto close = [&](const char* name, const Tensor& t) {
         EXPECT_LT(relative_l2(host(s, t), values(expected.load(name))), 1e-4) << name;
       };
@@ -134,59 +202,69 @@ TEST_P(GoldenGslrm, ReproducesThePublishedModel) {
           const double d = image[3 * p + c] - ref[3 * p + c];
           worst = std::max(worst, std::abs(d)), d2 += d * d, norm += ref[3 * p + c] * ref[3 * p + c];
         }
-        if (worst > 1e-3) ++flipped;
-        else inside += d2;
+        if (worst > 1e-3)
+          ++flipped;
+        else
+          inside += d2;
       }
       EXPECT_LT(std::sqrt(inside / norm), 1e-3) << "render";
-      EXPECT_LE(double(flipped), 0.001 * double(ref.size()) / 3) << "pixels of the render that differ by more than 1e-3";
-    }
-    // The gradient of the pixel-align loss is a unit vector along rounding noise, 3 % of the whole gradient in gslrm_losses
-    // (kernels/gaussian/align_loss.h). In the published order of rounding we match it, but what reaches it from the
-    // transformer agrees to 1e-6 only, and that moves the noise: worst seen 2.8e-3 of the gradient, 6.5e-2 of the change.
-    const bool noisy = losses.pixelalign_loss_weight > 0;
-    const double gradient_bound = noisy ? 4e-3 : 2e-3, change_bound = noisy ? 8e-2 : 2e-2;
-    stage.micro_batch(views, losses_at(config.training, 0), false, View(terms.reshape({gslrm::kTerms})));
-    for (const Param& p : stage.params.all()) {
-      const auto ref = values(expected.load("grad." + p.name)), out = host(s, p.grad);
-      EXPECT_LT(relative_l2(out, ref), gradient_bound) << "grad." << p.name;
-      EXPECT_GT(cosine(out, ref), 0.9999) << "grad." << p.name;
+      EXPECT_LE(double(flipped), 0.001 * double(ref.size()) / 3)
+          << "pixels of the render that differ by more than 1e-3";
     }
 
-    // ---- four steps ----
-    std::map<std::string, std::vector<double>> initial;
-    for (const Param& p : stage.params.all()) initial[p.name] = host(s, p.value);
-    for (std::size_t step = 0; step < trace.size(); ++step) {
-      const auto& t = config.training;
-      const auto in_force = losses_at(t, std::int64_t(step));
-      stage.step.begin_step();
-      stage.micro_batch(views, in_force, false, View(terms.reshape({gslrm::kTerms})));
-      const double lr = learning_rate(lr_schedule(config.mfl), t.optimizer.lr, std::int64_t(step), t.schedule.warmup,
-                                      config.mfl.lr_updates);
-      stage.optimizer->step(s, lr, 1, terms);
-      stage.optimizer->request(s);
-      const StepScalars scalars = stage.optimizer->take();
-      const auto term = host(s, terms);
-      std::array<double, gslrm::kTerms> all{};
-      std::copy(term.begin(), term.end(), all.begin());
-      const auto near = [&](const char* name, double value) {
-        if (!trace[step].contains(name)) return;
-        const double ref = trace[step][name];
-        EXPECT_NEAR(value, ref, 1e-3 * std::abs(ref) + (std::string(name) == "pixelalign_loss" ? 1e-6 : 1e-9))
-            << name << ", step " << step;
-      };
-      near("loss", gslrm::total(in_force, all));
-      near("grad_norm", scalars.norm);
-      near("lr", lr);
-      const auto weight = gslrm::weights_of(in_force);
-      for (std::size_t i = 0; i < gslrm::kTerms; ++i)
-        if (weight[i] > 0 || i == gslrm::kUsage) near(gslrm::kTermNames[i], all[i]);
-      near("psnr", -10 * std::log10(all[gslrm::kL2]));
-    }
+    // ---- gradients and the optimizer's steps ----
+    const Steps ours =
+        train(c, trace.size(),
+              [&](std::size_t step, const gslrm::LossConfig& in_force, const std::vector<double>& term, double norm,
+                  double lr) {
+                std::array<double, gslrm::kTerms> all{};
+                std::copy(term.begin(), term.end(), all.begin());
+                const auto near = [&](const char* name, double value) {
+                  if (!trace[step].contains(name)) return;
+                  const double ref = trace[step][name];
+                  EXPECT_NEAR(value, ref, 1e-3 * std::abs(ref) + (std::string(name) == "pixelalign_loss" ? 1e-6 : 1e-9))
+                      << name << ", step " << step;
+                };
+                near("loss", gslrm::total(in_force, all));
+                near("grad_norm", norm);
+                near("lr", lr);
+                const auto weight = gslrm::weights_of(in_force);
+                for (std::size_t i = 0; i < gslrm::kTerms; ++i)
+                  if (weight[i] > 0 || i == gslrm::kUsage) near(gslrm::kTermNames[i], all[i]);
+                near("psnr", -10 * std::log10(all[gslrm::kL2]));
+              });
+
+    // Where a bound fails: how far the case itself moves when its weights move by one ulp. Two computations that differ
+    // in the order of their sums cannot be asked to agree better, so twice that is allowed. It matters for one loss:
+    // with hard alignment the pixel-align loss has a unit gradient along the rounding noise of the positions
+    // (kernels/gaussian/align_loss.h), 3 % of the whole in gslrm_losses, whose gradients move by 1.7e-3 and changes by
+    // 6e-2.
+    std::optional<Steps> moved;
+    const auto within = [&](const std::string& what, Named Steps::*of, const std::string& name,
+                            const std::vector<double>& ref, double bound) {
+      const std::vector<double>& mine = (ours.*of).at(name);
+      const double error = relative_l2(mine, ref);
+      if (error < bound) return;
+      if (!moved) {
+        Case nudged = open_case(folder, device, expected, heads);
+        nudge(*nudged.stage);
+        moved = train(nudged, trace.size());
+      }
+      EXPECT_LT(error, 2 * relative_l2((*moved.*of).at(name), mine)) << what << name << ", bound " << bound;
+    };
     const io::Value after = io::read_torch_file(folder / "ckpt_0000000000000004.pt");
-    for (const Param& p : stage.params.all()) {
-      auto ref = values(io::load(after.at("model").at(p.name).tensor(), DType::f32, p.name)), out = host(s, p.value);
-      for (std::size_t i = 0; i < ref.size(); ++i) ref[i] -= initial[p.name][i], out[i] -= initial[p.name][i];
-      EXPECT_LT(relative_l2(out, ref), change_bound) << "change of " << p.name << " after " << trace.size() << " steps";
+    const io::Value before = io::read_torch_file(folder / "ckpt_0000000000000000.pt");
+    for (const Param& p : c.stage->params.all()) {
+      const auto gradient = values(expected.load("grad." + p.name));
+      within("grad.", &Steps::gradient, p.name, gradient, 2e-3);
+      EXPECT_GT(cosine(ours.gradient.at(p.name), gradient), 0.9999) << "grad." << p.name;
+      const auto model = [&](const io::Value& file) {
+        return values(io::load(file.at("model").at(p.name).tensor(), DType::f32, p.name));
+      };
+      auto change = model(after);
+      const auto from = model(before);
+      for (std::size_t i = 0; i < change.size(); ++i) change[i] -= from[i];
+      within("change of ", &Steps::change, p.name, change, 2e-2);
     }
   }
 }

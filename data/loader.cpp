@@ -222,7 +222,7 @@ struct Loader::Impl {
 
 Loader::Loader(std::shared_ptr<const Dataset> dataset, SamplerOptions sampler, LoaderOptions options) {
   MFL_CHECK(options.workers >= 0 && options.prefetch >= 1, "loader: ", options.workers, " workers, ", options.prefetch, " batches ahead");
-  sampler.size = dataset->size();
+  if (sampler.size <= 0 || sampler.size > dataset->size()) sampler.size = dataset->size();
   impl_ = std::make_unique<Impl>(std::move(dataset), sampler, options);
   if (impl_->sampler.wraps())
     log_warning("the data set has ", sampler.size, " samples and one step takes ", sampler.batch * sampler.world,

@@ -33,7 +33,7 @@ struct LoaderOptions {
 
 class Loader {
  public:
-  // SamplerOptions::size is taken from the data set.
+  // SamplerOptions::size above 0: the first so many samples of the data set; else all.
   Loader(std::shared_ptr<const Dataset>, SamplerOptions, LoaderOptions = {});
   ~Loader();
   Loader(const Loader&) = delete;

@@ -143,6 +143,21 @@ std::vector<CheckpointFile> list_checkpoints(const fs::path& directory) {
   return found;
 }
 
+fs::path newest_checkpoint(const fs::path& p) {
+  if (!fs::is_directory(p)) return fs::exists(p) ? p : fs::path{};
+  const auto all = list_checkpoints(p);
+  return all.empty() ? fs::path{} : all.back().path;
+}
+
+weights::LossNetworkSources network_sources(const GslrmConfig& c) {
+  const auto& ck = c.training.checkpointing;
+  weights::LossNetworkSources s{.vgg19 = c.mfl.weights.vgg19, .vgg16 = c.mfl.weights.vgg16, .lpips = c.mfl.weights.lpips};
+  for (const std::string& from : {c.mfl.resume == "auto" ? ck.checkpoint_dir : c.mfl.resume == "never" ? std::string() : c.mfl.resume,
+                                  c.mfl.init, ck.resume_ckpt})
+    if (const fs::path p = from.empty() ? fs::path{} : newest_checkpoint(from); !p.empty()) s.checkpoints.push_back(p.string());
+  return s;
+}
+
 CheckpointWriter::~CheckpointWriter() {
   try {
     wait();

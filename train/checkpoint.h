@@ -57,6 +57,12 @@ struct CheckpointFile {
 };
 std::vector<CheckpointFile> list_checkpoints(const std::filesystem::path& directory);
 std::string checkpoint_name(std::int64_t pass);
+// The newest checkpoint of a directory, or the file itself; empty if there is none.
+std::filesystem::path newest_checkpoint(const std::filesystem::path&);
+
+// Where a run of this configuration finds loss networks: its keys, then the checkpoint that it will start from, then
+// those that it could have started from.
+weights::LossNetworkSources network_sources(const GslrmConfig&);
 
 // *Initialise*: weights only, from any file that io::open_model_weights reads (a checkpoint of ours or Python's, a bare state
 // dict, a `module.` prefix, safetensors); loss-network

@@ -51,7 +51,13 @@ GslrmStage::GslrmStage(const GslrmConfig& config, StageOptions o)
   params.seal(stream);
   freeze(params, config.training.freeze_layers);
   networks.build(stream, weights, config.training.losses);
-  if (o.device.is_meta()) networks.prepare(stream, weights, o.precision.compute);   // counts the packed copies
+  if (o.lpips_metric && !networks.lpips) {
+    gslrm::LossConfig only_lpips;
+    only_lpips.lpips_loss_weight = 1;
+    metric_networks.build(stream, weights, only_lpips);
+  }
+  if (o.device.is_meta())   // counts the packed copies
+    for (gslrm::LossNetworks* n : {&networks, &metric_networks}) n->prepare(stream, weights, o.precision.compute);
   renderer.scaling_modifier = spec.scaling_modifier;
   const TrainingConfig& t = config.training;
   optimizer = std::make_unique<Optimizer>(stream, weights, params,
@@ -62,8 +68,10 @@ GslrmStage::GslrmStage(const GslrmConfig& config, StageOptions o)
 }
 
 void GslrmStage::load_networks(const weights::LossNetworkSources& sources) {
-  for (ParamStore* store : networks.stores()) ::mfl::weights::load_loss_networks(stream, *store, sources);
-  networks.prepare(stream, weights, params.precision().compute);
+  for (gslrm::LossNetworks* n : {&networks, &metric_networks}) {
+    for (ParamStore* store : n->stores()) ::mfl::weights::load_loss_networks(stream, *store, sources);
+    n->prepare(stream, weights, params.precision().compute);
+  }
 }
 
 Ctx GslrmStage::context() { return {.stream = stream, .arena = step, .precision = params.precision()}; }

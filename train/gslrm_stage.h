@@ -21,6 +21,7 @@ struct StageOptions {
   Precision precision{};
   int recompute_segment = 0;        // 0: all activations are kept
   std::size_t memory_bytes = 0;     // of the device; bounds the arenas. 0: ask the device
+  bool lpips_metric = false;        // LPIPS' network for validation, although no loss uses it
 };
 
 class GslrmStage {
@@ -29,7 +30,7 @@ class GslrmStage {
   GslrmStage(const GslrmStage&) = delete;
   GslrmStage& operator=(const GslrmStage&) = delete;
 
-  // Fills the loss networks that the configuration asks for. Throws DataError that says which file is missing.
+  // Fills the loss networks and the metric's. Throws DataError that says which file is missing.
   void load_networks(const weights::LossNetworkSources&);
 
   // One micro-batch: forward, losses of positive weight, backward. Parameter gradients overwrite, or add when `accumulate`.
@@ -58,10 +59,13 @@ class GslrmStage {
   gslrm::ModelSpec spec;
   ParamStore params;
   gslrm::Model model;
-  gslrm::LossNetworks networks;
+  gslrm::LossNetworks networks;           // of the losses; part of every checkpoint
+  gslrm::LossNetworks metric_networks;    // LPIPS where only validation uses it; in no checkpoint
   gslrm::Renderer renderer;
   std::unique_ptr<Optimizer> optimizer;   // made by seal
 
+  // LPIPS for validation: the loss's network or the metric's own; null where there is none.
+  const perceptual::LpipsLoss* lpips() const { return networks.lpips ? networks.lpips.get() : metric_networks.lpips.get(); }
   std::size_t peak_bytes() const { return weights.peak_bytes() + step.peak_bytes() + splats.peak_bytes(); }
 
  private:

@@ -81,22 +81,6 @@ std::shared_ptr<const data::ViewReader> open_data(const GslrmConfig& c, const st
 
 gslrm::Views views_of(const data::Batch& b) { return {b.image, b.c2w, b.fxfycxcy}; }
 
-// The newest checkpoint of a directory, or the file itself; empty if there is none.
-fs::path newest_checkpoint(const fs::path& p) {
-  if (!fs::is_directory(p)) return fs::exists(p) ? p : fs::path{};
-  const auto all = list_checkpoints(p);
-  return all.empty() ? fs::path{} : all.back().path;
-}
-
-// The file that a run will start from, for the loss networks that it may hold; empty if there is none.
-std::string start_checkpoint(const GslrmConfig& c) {
-  const auto& ck = c.training.checkpointing;
-  for (const std::string& from : {c.mfl.resume == "auto" ? ck.checkpoint_dir : c.mfl.resume == "never" ? std::string() : c.mfl.resume,
-                                  c.mfl.init, ck.resume_ckpt})
-    if (const fs::path p = from.empty() ? fs::path{} : newest_checkpoint(from); !p.empty()) return p.string();
-  return {};
-}
-
 // Where a run begins: resumed, initialised, or fresh. Says which.
 RunState begin(GslrmStage& stage, const GslrmConfig& c, Communicator& comm, std::string& how) {
   const auto& ck = c.training.checkpointing;
@@ -191,7 +175,7 @@ class Trainer {
         train_(std::make_shared<data::Dataset>(
             open_data(config, config.train_data(), config.training.dataset.dataset_path, comm), dataset_options(config, true))),
         stage_(config, {.device = comm.device(), .precision = Precision::of(config.compute()), .recompute_segment = segment,
-                        .memory_bytes = launch.memory_bytes}),
+                        .memory_bytes = launch.memory_bytes, .lpips_metric = lpips_metric(config).own_network}),
         job_(job_overview(config, train_->size(), comm.size())), progress_(leader_, config.training.logging.print_every),
         writer_(config.training.checkpointing.checkpoint_dir) {
     if (leader_) {
@@ -245,8 +229,7 @@ int Trainer::run(bool dry_run) {
   const TrainingConfig& t = config_.training;
   const int accumulation = t.runtime.grad_accum_steps;
   gslrm::initialise(stage_.stream, stage_.params, config_.mfl.seed);
-  const auto& w = config_.mfl.weights;
-  stage_.load_networks({.vgg19 = w.vgg19, .vgg16 = w.vgg16, .lpips = w.lpips, .checkpoint = start_checkpoint(config_)});
+  stage_.load_networks(network_sources(config_));
   state_ = begin(stage_, config_, comm_, start_);
   start_pass_ = state_.passes;
   // One set of weights on all ranks, whatever each has read.

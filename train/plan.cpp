@@ -8,6 +8,7 @@
 #include "kernels/gemm/linear.h"
 #include "runtime/profile.h"
 #include "train/gslrm_stage.h"
+#include "train/validation.h"
 
 namespace mfl {
 namespace {
@@ -58,12 +59,16 @@ gslrm::Views meta_batch(GslrmStage& s) {
 }
 
 MemoryPlan measure(const GslrmConfig& config, int segment) {
-  GslrmStage stage(config, {.device = kMeta, .precision = Precision::of(config.compute()), .recompute_segment = segment});
+  const LpipsMetric metric = lpips_metric(config);
+  GslrmStage stage(config, {.device = kMeta, .precision = Precision::of(config.compute()), .recompute_segment = segment,
+                            .lpips_metric = metric.own_network});
   MemoryPlan p;
+  p.missing_metric = metric.missing;
   p.recompute_segment = segment;
   p.parameters = stage.params.numel();
   for (const Param& x : stage.params.all()) p.trainable += x.trainable ? x.numel() : 0;
   for (ParamStore* n : stage.networks.stores()) p.network_parameters += n->numel();
+  for (ParamStore* n : stage.metric_networks.stores()) p.metric_parameters += n->numel();
   p.forward_flops = stage.model.forward_flops();
   for (const Arena::Use& u : stage.weights.peak_uses()) p.state.push_back({std::string(u.purpose), u.bytes});
   p.state_bytes = committed(stage.weights.peak_bytes());
@@ -75,15 +80,22 @@ MemoryPlan measure(const GslrmConfig& config, int segment) {
     stage.micro_batch(batch, config.training.losses, false, terms);
     p.modules = modules.lines();
   }
-  p.step_bytes = committed(stage.step.peak_bytes());
   for (const Arena::Use& u : stage.step.peak_uses()) p.peak.push_back({std::string(u.purpose), u.bytes});
   p.splat_bytes = committed(stage.splats.peak_bytes());
-  {
+  if (config.validation.enabled) {   // Validation::run, without the pictures of single views
     stage.step.begin_step();
     gslrm::Views batch = meta_batch(stage);
     GslrmStage::Rendered r = stage.render(batch);
+    if (const perceptual::LpipsLoss* lpips = stage.lpips()) {
+      Ctx cx = stage.context();
+      cx.saving = false;
+      const Shape v = r.image.shape();
+      lpips->run(cx, r.image.reshape({v[0] * v[1], v[2], v[3], 3}).rows(0, 1),
+                 batch.image.reshape({v[0] * v[1], v[2], v[3], batch.image.shape()[4]}).rows(0, 1), 1, terms.rows(0, 1));
+    }
     p.validation_bytes = stage.step.step_peak_bytes();
   }
+  p.step_bytes = committed(stage.step.peak_bytes());
   p.library_bytes = kLibraryBytes + static_cast<std::size_t>(gemm_workspace_bytes({DeviceKind::cuda, 0}));
   return p;
 }
@@ -131,7 +143,9 @@ std::string describe(const GslrmConfig& config, const MemoryPlan& p, std::size_t
     line(fmt::format("  {:<34}{:>12}  {}", what, human_bytes(bytes), note));
   };
   const gslrm::ModelSpec spec = gslrm::ModelSpec::from(config.model, t.dataset.num_input_views);
-  line(fmt::format("GS-LRM: {} parameters, {} trainable; loss networks {}", p.parameters, p.trainable, p.network_parameters));
+  line(fmt::format("GS-LRM: {} parameters, {} trainable; loss networks {}{}", p.parameters, p.trainable, p.network_parameters,
+                   p.metric_parameters ? fmt::format("; LPIPS of validation {}", p.metric_parameters) : ""));
+  if (!p.missing_metric.empty()) line("validation reports no LPIPS. " + p.missing_metric);
   line(fmt::format("a sample: {} input and {} target views of {}x{}, {} tokens, {} Gaussians, {:.2f} TFLOP forward",
                    t.dataset.num_input_views, t.dataset.num_views, spec.image_size, spec.image_size, spec.tokens(),
                    spec.gaussians(), p.forward_flops * 1e-12));
@@ -147,7 +161,7 @@ std::string describe(const GslrmConfig& config, const MemoryPlan& p, std::size_t
   for (std::size_t i = 0; i < p.peak.size() && i < 14; ++i) row(p.peak[i].what, p.peak[i].bytes);
   line("device memory");
   row("state", p.state_bytes);
-  row("activations, peak", p.step_bytes);
+  row("activations, peak", p.step_bytes, p.validation_bytes ? fmt::format("validating: {}", human_bytes(p.validation_bytes)) : "");
   row("rasterizer", p.splat_bytes, "grows with the scene: this is one full depth chunk");
   row("CUDA and libraries", p.library_bytes);
   row("total", p.total());

@@ -15,13 +15,14 @@ struct MemoryPlan {
     std::size_t bytes = 0;
     std::int64_t times = 1;              // calls of a module
   };
-  std::int64_t parameters = 0, trainable = 0, network_parameters = 0;
+  std::int64_t parameters = 0, trainable = 0, network_parameters = 0, metric_parameters = 0;
   int recompute_segment = 0;
   std::vector<Line> state;               // parameters, gradients, moments, networks
   std::vector<Line> modules;             // kept for backward by each module's forward, per step
   std::vector<Line> peak;                // what lives at the peak of the step, by purpose
   std::size_t state_bytes = 0, step_bytes = 0, splat_bytes = 0, library_bytes = 0;
-  std::size_t validation_bytes = 0;      // step arena while validating
+  std::size_t validation_bytes = 0;      // step arena while validating; part of step_bytes where it is the larger one
+  std::string missing_metric;            // why validation will report no LPIPS; empty: it will, or there is no validation
   double forward_flops = 0;              // a sample
   std::size_t total() const { return state_bytes + step_bytes + splat_bytes + library_bytes; }
 };

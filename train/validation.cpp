@@ -7,11 +7,13 @@
 #include <cmath>
 #include <filesystem>
 #include <sstream>
+#include <utility>
 
 #include "models/gslrm/filters.h"
 #include "models/gslrm/ply.h"
 #include "runtime/io/atomic_file.h"
 #include "runtime/log.h"
+#include "train/checkpoint.h"
 #include "train/metrics.h"
 #include "train/panels.h"
 #include "train/turntable.h"
@@ -77,11 +79,16 @@ void add_sample(MetricSums& sums, const Tensor& render, const Tensor& target, st
 
 }  // namespace
 
-Validation::Validation(GslrmStage& stage, std::shared_ptr<const data::Dataset> data, Communicator& comm)
-    : stage_(stage), data_(std::move(data)), comm_(comm) {
-  if (!stage.networks.lpips && comm.rank() == 0)
-    log_info("validation has no LPIPS: its network is part of a run with training.losses.lpips_loss_weight > 0");
+LpipsMetric lpips_metric(const GslrmConfig& c) {
+  if (!c.validation.enabled || c.training.losses.lpips_loss_weight > 0) return {};
+  LpipsMetric m;
+  m.missing = weights::missing_for_lpips(network_sources(c));
+  m.own_network = m.missing.empty();
+  return m;
 }
+
+Validation::Validation(GslrmStage& stage, std::shared_ptr<const data::Dataset> data, Communicator& comm)
+    : stage_(stage), data_(std::move(data)), comm_(comm) {}
 
 ValidationResult Validation::run(std::int64_t pass) {
   const GslrmConfig& c = stage_.config();
@@ -92,6 +99,9 @@ ValidationResult Validation::run(std::int64_t pass) {
                       {.workers = c.training.dataloader.num_workers, .prefetch = 2, .first_step = 0});
   const Stream& s = stage_.stream;
   const std::int64_t V_in = stage_.spec.num_input_views;
+  const perceptual::LpipsLoss* lpips = stage_.lpips();
+  if (!lpips && !std::exchange(told_, true) && comm_.rank() == 0)
+    log_warning("validation reports no LPIPS. ", lpips_metric(c).missing);
   ValidationResult result;
   MetricSums sums;
   for (std::int64_t step = 0, steps = loader.steps_per_epoch(); step < steps; ++step) {
@@ -104,10 +114,10 @@ ValidationResult Validation::run(std::int64_t pass) {
     const Shape v = image.shape(), per_view{v[1], v[2], v[3], 3}, per_target{v[1], v[2], v[3], target.shape()[4]};
     for (std::int64_t b = 0; b < batch.size(); ++b) {
       add_sample(sums, image.rows(b, 1).reshape(per_view), target.rows(b, 1).reshape(per_target), V_in, c.training.losses);
-      if (stage_.networks.lpips) {
+      if (lpips) {
         Ctx cx = stage_.context();
         cx.saving = false;
-        sums.add("lpips", mean(lpips_per_view(cx, *stage_.networks.lpips, r.image.rows(b, 1).reshape(per_view),
+        sums.add("lpips", mean(lpips_per_view(cx, *lpips, r.image.rows(b, 1).reshape(per_view),
                                               batch.image.rows(b, 1).reshape(per_target))));
       }
     }
@@ -131,6 +141,7 @@ ValidationResult Validation::run(std::int64_t pass) {
     result.metrics.emplace_back(name, sum / count);
     if (name == "psnr") result.samples = static_cast<std::int64_t>(count);
   }
+  if (!lpips) result.facts.emplace_back("missing", "lpips");
   if (result.samples == 0) throw_error<DataError>("validation: ", data_->reader().path(), " has no sample");
   for (const auto& [name, value] : result.metrics)
     if (!std::isfinite(value))

@@ -25,6 +25,13 @@ struct ValidationResult {
   std::int64_t samples = 0;
 };
 
+// Whether validation reports LPIPS: with the network of the losses, with one of its own, or not, and then why.
+struct LpipsMetric {
+  bool own_network = false;
+  std::string missing;   // which file from where would give it
+};
+LpipsMetric lpips_metric(const GslrmConfig&);
+
 class Validation {
  public:
   Validation(GslrmStage&, std::shared_ptr<const data::Dataset>, Communicator&);
@@ -37,6 +44,7 @@ class Validation {
   GslrmStage& stage_;
   std::shared_ptr<const data::Dataset> data_;
   Communicator& comm_;
+  bool told_ = false;    // that a metric is missing
 };
 
 }  // namespace mfl

@@ -29,21 +29,21 @@ const std::string kLpips = std::string(perceptual::LpipsLoss::kScope) + ".";
 struct Part {
   std::string prefix;  // of its parameters
   const char* key;     // of the configuration
-  const char* loss;    // weight that makes it needed
+  const char* use;     // what needs it
   const char* what;
   const char* publication;  // file and place
   std::uint32_t seed;       // of "formula"
 };
 const std::array<Part, 3> kParts = {{
-    {kPerceptual + "net.", "mfl.weights.vgg19", "perceptual_loss_weight", "VGG19",
+    {kPerceptual + "net.", "mfl.weights.vgg19", "training.losses.perceptual_loss_weight", "VGG19",
      "imagenet-vgg-verydeep-19.mat (548 MB, MD5 106118b7cf60435e6d8e04f6a6dc3657) from "
      "https://www.vlfeat.org/matconvnet/models/imagenet-vgg-verydeep-19.mat; the environment variable "
      "VGG19_WEIGHTS_PATH may "
      "name it too",
      19},
-    {kLpips + "net.", "mfl.weights.vgg16", "lpips_loss_weight", "the VGG16 of LPIPS",
+    {kLpips + "net.", "mfl.weights.vgg16", "LPIPS (training.losses.lpips_loss_weight, or validation)", "the VGG16 of LPIPS",
      "vgg16-397923af.pth (528 MB) from https://download.pytorch.org/models/vgg16-397923af.pth", 16},
-    {kLpips + "lin", "mfl.weights.lpips", "lpips_loss_weight", "the linear heads of LPIPS",
+    {kLpips + "lin", "mfl.weights.lpips", "LPIPS (training.losses.lpips_loss_weight, or validation)", "the linear heads of LPIPS",
      "vgg.pth (7 kB) of lpips v0.1 from "
      "https://github.com/richzhang/PerceptualSimilarity/tree/master/lpips/weights/v0.1",
      0},
@@ -82,8 +82,7 @@ const io::StoredTensor* find_in(const io::WeightFile& file, const std::string& p
 
 // Where to look when the key is empty.
 std::vector<std::string> usual_places(const Part& part, const LossNetworkSources& sources) {
-  std::vector<std::string> places;
-  if (!sources.checkpoint.empty()) places.push_back(sources.checkpoint);
+  std::vector<std::string> places = sources.checkpoints;
   if (part.prefix != kPerceptual + "net.") return places;
   std::vector<std::string> files;
   if (const char* named = std::getenv("VGG19_WEIGHTS_PATH")) files.emplace_back(named);
@@ -92,6 +91,77 @@ std::vector<std::string> usual_places(const Part& part, const LossNetworkSources
   for (const std::string& f : files)
     if (std::filesystem::exists(f)) places.push_back(f);
   return places;
+}
+
+// Files that were opened, by path: tensors are read from them lazily.
+class Files {
+ public:
+  const io::WeightFile& open(const std::string& path) {
+    const auto found = opened_.find(path);
+    return found != opened_.end() ? found->second : opened_.emplace(path, io::open_model_weights(path)).first->second;
+  }
+
+ private:
+  std::map<std::string, io::WeightFile> opened_;
+};
+
+// What `sources` give for a part: a seed, a place with its tensors, or neither and why not.
+struct Source {
+  std::optional<std::uint32_t> seed = {};
+  std::string place = {}, why = {};
+  std::vector<const io::StoredTensor*> tensors = {};
+  bool found() const { return seed || !place.empty(); }
+};
+
+const std::string& given(const LossNetworkSources& s, const Part& part) {
+  return part.seed == 19 ? s.vgg19 : part.seed == 16 ? s.vgg16 : s.lpips;
+}
+
+Source find_source(const Part& part, const std::vector<Param*>& params, const LossNetworkSources& sources, Files& files) {
+  const std::string& key = given(sources, part);
+  Source out;
+  if ((out.seed = formula_seed(key, part))) return out;
+  for (const std::string& place : key.empty() ? usual_places(part, sources) : std::vector<std::string>{key}) {
+    if (!std::filesystem::exists(place)) {
+      out.why = text(place, " (", part.key, ") does not exist");
+      continue;
+    }
+    const io::WeightFile* file = nullptr;
+    try {
+      file = &files.open(place);
+    } catch (const DataError& e) {
+      if (!key.empty()) throw;
+      out.why = e.what();
+      continue;
+    }
+    out.tensors.clear();
+    for (const Param* p : params)
+      if (const io::StoredTensor* t = find_in(*file, p->name))
+        out.tensors.push_back(t);
+      else
+        out.why = text(place, " has no tensor \"", p->name, "\" under any of its published names");
+    if (out.tensors.size() == params.size()) {
+      out.place = place;
+      return out;
+    }
+    if (!out.tensors.empty())
+      out.why = text(place, " holds only ", out.tensors.size(), " of its ", params.size(), " tensors");
+  }
+  return out;
+}
+
+// "VGG19: FILE has no tensor ... Get FILE from PLACE, and name it with KEY (or ...)"
+std::string how_to_get(const Part& part, const Source& source) {
+  return text(part.what, source.why.empty() ? "" : ": ", source.why, ". Get ", part.publication, ", and name it with ",
+              part.key, " (or write \"formula\" there for made-up values");
+}
+
+// Parameters of the part, in the store's order; the aliases lins.<k> are written by LpipsLoss::prepare.
+std::vector<Param*> params_of(const Part& part, ParamStore& store) {
+  std::vector<Param*> params;
+  for (Param& p : store.all())
+    if (p.name.starts_with(part.prefix) && !p.name.starts_with(kLpips + "lins.")) params.push_back(&p);
+  return params;
 }
 
 }  // namespace
@@ -118,63 +188,46 @@ std::vector<std::string> published_names(std::string_view parameter) {
 }
 
 void load_loss_networks(const Stream& stream, ParamStore& store, const LossNetworkSources& sources) {
-  std::map<std::string, io::WeightFile> opened;
-  auto open = [&](const std::string& path) -> const io::WeightFile& {
-    const auto found = opened.find(path);
-    return found != opened.end() ? found->second : opened.emplace(path, io::open_model_weights(path)).first->second;
-  };
-  const std::array<const std::string*, 3> given = {&sources.vgg19, &sources.vgg16, &sources.lpips};
-  for (std::size_t i = 0; i < kParts.size(); ++i) {
-    const Part& part = kParts[i];
-    std::vector<Param*> params;
-    for (Param& p : store.all())
-      if (p.name.starts_with(part.prefix) && !p.name.starts_with(kLpips + "lins.")) params.push_back(&p);
+  Files files;
+  for (const Part& part : kParts) {
+    const std::vector<Param*> params = params_of(part, store);
     if (params.empty()) continue;
-    if (const auto seed = formula_seed(*given[i], part)) {
-      fill_formula(stream, params, part, *seed);
-      log_warning("Made-up values for ", part.what, " (", part.key, " is ", *given[i],
+    const Source source = find_source(part, params, sources, files);
+    if (!source.found())
+      throw_error<DataError>(part.use, " needs ", how_to_get(part, source), "; with the loss weight 0 and no key it is left out).");
+    if (source.seed) {
+      fill_formula(stream, params, part, *source.seed);
+      log_warning("Made-up values for ", part.what, " (", part.key, " is ", given(sources, part),
                   "): the loss and metric compare only within this project.");
       continue;
     }
-    const bool named = !given[i]->empty();
-    std::string why;
-    bool done = false;
-    for (const std::string& place : named ? std::vector<std::string>{*given[i]} : usual_places(part, sources)) {
-      if (named && !std::filesystem::exists(place)) {
-        why = text(place, " (", part.key, ") does not exist");
-        break;
-      }
-      const io::WeightFile& file = open(place);
-      std::vector<const io::StoredTensor*> tensors;
-      for (const Param* p : params)
-        if (const io::StoredTensor* t = find_in(file, p->name))
-          tensors.push_back(t);
-        else
-          why = text(place, " has no tensor \"", p->name, "\" under any of its published names");
-      if (tensors.size() < params.size()) {
-        if (!tensors.empty()) why = text(place, " holds only ", tensors.size(), " of its ", params.size(), " tensors");
-        continue;
-      }
-      for (std::size_t k = 0; k < params.size(); ++k)
-        load_parameter(stream, *params[k], *tensors[k], text(place, ": ", params[k]->name));
-      log_info("Weights of ", part.what, ": ", params.size(), " tensors from ", place);
-      if (part.seed == 19 && file.find("features.0.weight"))
-        log_warning(
-            place,
-            " is torchvision's VGG19, which was trained on other input scaling than MatConvNet's: the perceptual "
-            "loss differs from the published one.");
-      done = true;
-      break;
-    }
-    if (!done)
-      throw_error<DataError>("training.losses.", part.loss, " needs ", part.what, why.empty() ? "" : ": ", why,
-                             ". Get ", part.publication, ", and name it with ", part.key,
-                             " (or write \"formula\" there for made-up values, or set the loss weight to 0).");
+    for (std::size_t k = 0; k < params.size(); ++k)
+      load_parameter(stream, *params[k], *source.tensors[k], text(source.place, ": ", params[k]->name));
+    log_info("Weights of ", part.what, ": ", params.size(), " tensors from ", source.place);
+    if (part.seed == 19 && files.open(source.place).find("features.0.weight"))
+      log_warning(source.place,
+                  " is torchvision's VGG19, which was trained on other input scaling than MatConvNet's: the perceptual "
+                  "loss differs from the published one.");
   }
   if (store.precision().compute != store.precision().accum) {
     cast(stream, {.x = store.values(), .y = store.computes()});
     stream.synchronize();
   }
+}
+
+std::string missing_for_lpips(const LossNetworkSources& sources) {
+  Arena names(kMeta, std::size_t{1} << 40, "names");
+  ParamStore store(names, Precision::of(DType::f32), /*gradients=*/false);
+  const perceptual::LpipsLoss network(Scope{store, std::string(perceptual::LpipsLoss::kScope)});
+  Files files;
+  std::string missing;
+  for (const Part& part : kParts) {
+    const std::vector<Param*> params = params_of(part, store);
+    if (params.empty() || !given(sources, part).empty()) continue;
+    if (const Source source = find_source(part, params, sources, files); !source.found())
+      missing += text(missing.empty() ? "" : " ", "LPIPS needs ", how_to_get(part, source), ").");
+  }
+  return missing;
 }
 
 }  // namespace mfl::weights

@@ -17,11 +17,11 @@
 
 namespace mfl::weights {
 
-// Configuration keys mfl.weights.{vgg19, vgg16, lpips}. An empty one is looked for, in this order: in `checkpoint`; for
+// Configuration keys mfl.weights.{vgg19, vgg16, lpips}. An empty one is looked for, in this order: in `checkpoints`; for
 // VGG19 in $VGG19_WEIGHTS_PATH and ~/.cache/openfacelift/imagenet-vgg-verydeep-19.mat, as the published trainer does.
 struct LossNetworkSources {
   std::string vgg19 = {}, vgg16 = {}, lpips = {};
-  std::string checkpoint = {};  // a model's checkpoint; may hold the networks or not; empty: none
+  std::vector<std::string> checkpoints = {};  // of a model; may hold the networks or not; an unreadable one is passed over
 };
 
 // Fills every loss-network parameter that the store has (loss_calculator.perceptual_loss_module...,
@@ -29,6 +29,10 @@ struct LossNetworkSources {
 // the aliases lins.<k> are set by LpipsLoss::prepare, which the caller runs afterwards as it does for the perceptual
 // loss. Throws DataError: says which file is needed, where it is published and which key names it.
 void load_loss_networks(const Stream&, ParamStore&, const LossNetworkSources&);
+
+// What keeps LPIPS from being computed as a metric: empty when every part's key is given or the checkpoint holds it, else
+// sentences that say which file is needed, where it is published and which key names it. A key's file is not opened here.
+std::string missing_for_lpips(const LossNetworkSources&);
 
 // The names under which files hold a parameter of these networks, its own first. MatConvNet's layers are named as
 // io::read_matconvnet does.

@@ -176,7 +176,7 @@ int run(int argc, char** argv) {
   c->add_option("--vgg19", extract.sources.vgg19, "imagenet-vgg-verydeep-19.mat");
   c->add_option("--vgg16", extract.sources.vgg16, "vgg16-397923af.pth of torchvision");
   c->add_option("--lpips", extract.sources.lpips, "vgg.pth of lpips v0.1");
-  c->add_option("--checkpoint", extract.sources.checkpoint, "training checkpoint that holds them");
+  c->add_option("--checkpoint", extract.sources.checkpoints, "training checkpoint that holds them")->expected(1);
   c->add_flag("--only-perceptual", extract.perceptual, "only the VGG19");
   c->add_flag("--only-lpips", extract.lpips, "only LPIPS");
   c->callback([&] { extract.run(); });

@@ -138,7 +138,7 @@ TEST(LossNetworks, EveryPublishedFormGivesTheSameValues) {
   io::write_safetensors(folder / "all.safetensors", all);
   {
     Networks n;
-    load_loss_networks(n.stream, n.store, {.checkpoint = folder / "all.safetensors"});
+    load_loss_networks(n.stream, n.store, {.checkpoints = {folder / "all.safetensors"}});
     EXPECT_TRUE(same_values(made, n));
   }
   // A mixture: the checkpoint lacks the heads.
@@ -146,9 +146,9 @@ TEST(LossNetworks, EveryPublishedFormGivesTheSameValues) {
   io::write_safetensors(folder / "some.safetensors", all);
   {
     Networks n;
-    MFL_EXPECT_THROW_WITH(load_loss_networks(n.stream, n.store, {.checkpoint = folder / "some.safetensors"}), DataError,
+    MFL_EXPECT_THROW_WITH(load_loss_networks(n.stream, n.store, {.checkpoints = {folder / "some.safetensors"}}), DataError,
                           "mfl.weights.lpips");
-    load_loss_networks(n.stream, n.store, {.lpips = folder / "lpips.pth", .checkpoint = folder / "some.safetensors"});
+    load_loss_networks(n.stream, n.store, {.lpips = folder / "lpips.pth", .checkpoints = {folder / "some.safetensors"}});
     EXPECT_TRUE(same_values(made, n));
   }
 }

@@ -91,7 +91,7 @@ Case open_case(const fs::path& folder, Device device, const io::SafetensorsFile&
   const gslrm::LossConfig& losses = c.config.training.losses;
   if (losses.lpips_loss_weight > 0 || losses.perceptual_loss_weight > 0)
     stage.load_networks(
-        {.vgg19 = "formula:19", .vgg16 = "formula:16", .lpips = lpips_heads.string(), .checkpoint = ""});
+        {.vgg19 = "formula:19", .vgg16 = "formula:16", .lpips = lpips_heads.string()});
   load_weights(stage, folder / "ckpt_0000000000000000.pt", {});
   auto on_device = [&](const Tensor& t) {
     Tensor d = stage.weights.empty(t.shape(), t.dtype());

@@ -39,6 +39,21 @@ TEST(Plan, RecomputationIsChosenWhenItIsNeeded) {
   EXPECT_NE(describe(config, small, std::size_t{4} << 30).find("DOES NOT FIT"), std::string::npos);
 }
 
+TEST(Plan, CountsTheLpipsNetworkThatOnlyValidationUses) {
+  const std::string file = std::string(MFL_SOURCE_DIR) + "/configs/gslrm.yaml";
+  std::vector<ConfigOverride> set = {{"training.losses.lpips_loss_weight", "0"}, {"validation.enabled", "true"}};
+  const GslrmConfig without = load_gslrm_config(file, set).config;
+  set.push_back({"mfl.weights.vgg16", "/elsewhere/vgg16.pth"}), set.push_back({"mfl.weights.lpips", "formula"});
+  const GslrmConfig with = load_gslrm_config(file, set).config;
+  const MemoryPlan a = plan_gslrm(without, 0), b = plan_gslrm(with, 0);
+  EXPECT_EQ(a.metric_parameters, 0);
+  EXPECT_NE(describe(without, a, 0).find("vgg16-397923af.pth"), std::string::npos);
+  EXPECT_GT(b.metric_parameters, 14'700'000);
+  EXPECT_EQ(b.missing_metric, "");
+  EXPECT_GT(b.state_bytes, a.state_bytes + 4 * 14'700'000);   // f32 values, and the packed copies
+  EXPECT_GE(b.validation_bytes, a.validation_bytes);
+}
+
 TEST(Plan, AmountsOfMemoryAreRead) {
   EXPECT_EQ(parse_bytes("12G"), std::size_t{12} << 30);
   EXPECT_EQ(parse_bytes("1.5 GiB"), std::size_t{3} << 29);

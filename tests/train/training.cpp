@@ -12,6 +12,7 @@
 #include "runtime/io/torch_file.h"
 #include "train/checkpoint.h"
 #include "train/gslrm_trainer.h"
+#include "train/validation.h"
 
 namespace mfl {
 namespace {
@@ -80,13 +81,17 @@ mfl: {device: cpu, lr_updates: 60}
       io::for_each_piece(t, name, [&](std::span<const std::byte> b) { out[name].insert(out[name].end(), b.begin(), b.end()); });
     return out;
   }
+  // Lines of a run's log with this event.
+  std::vector<nlohmann::json> lines(const std::string& run, const std::string& event) const {
+    std::vector<nlohmann::json> out;
+    std::ifstream in(root / run / "log.jsonl");
+    for (std::string line; std::getline(in, line);)
+      if (auto j = nlohmann::json::parse(line); j["event"] == event) out.push_back(std::move(j));
+    return out;
+  }
   std::vector<double> losses(const std::string& run) const {
     std::vector<double> out;
-    std::ifstream in(root / run / "log.jsonl");
-    for (std::string line; std::getline(in, line);) {
-      const auto j = nlohmann::json::parse(line);
-      if (j.contains("loss")) out.push_back(j["loss"]);
-    }
+    for (const auto& j : lines(run, "step")) out.push_back(j["loss"]);
     return out;
   }
 };
@@ -161,6 +166,33 @@ TEST_F(Training, InitialisesFromWeightsAtStepZero) {
   ASSERT_EQ(train(config("target", {{"mfl.init", (root / "source" / checkpoint_name(3)).string()}, {"training.schedule.max_fwdbwd_passes", "3"}})), kExitOk);
   EXPECT_EQ(losses("target").size(), 3u);
   EXPECT_TRUE(fs::exists(root / "target" / checkpoint_name(3)));
+}
+
+TEST_F(Training, ValidationReportsLpipsThatNoLossUsesOrSaysWhatIsMissing) {
+  const std::vector<ConfigOverride> validating = {
+      {"validation.enabled", "true"}, {"validation.val_every", "100"}, {"validation.output_dir", (root / "val").string()},
+      {"validation.dataset_path", (root / "scenes.h5").string()}, {"mfl.val_samples", "2"}, {"mfl.render.video", "false"},
+      {"mfl.render.turntable_size", "16"}, {"training.schedule.max_fwdbwd_passes", "1"}};
+  auto with = validating;
+  with.push_back({"mfl.weights.vgg16", "formula"}), with.push_back({"mfl.weights.lpips", "formula"});
+  ASSERT_EQ(train(config("with", with)), kExitOk);
+  ASSERT_EQ(train(config("without", validating)), kExitOk);
+  const auto first = [&](const std::string& run) {
+    for (const auto& j : lines(run, "validation")) return j;
+    return nlohmann::json{};
+  };
+  EXPECT_GT(first("with")["lpips"].get<double>(), 0);
+  EXPECT_FALSE(first("with").contains("missing"));
+  EXPECT_FALSE(first("without").contains("lpips"));
+  EXPECT_EQ(first("without")["missing"], "lpips");
+  // The metric's network is no part of a checkpoint: its names are those of a run without it.
+  EXPECT_EQ(tensors("with", 1), tensors("without", 1));
+  // Half of what is needed: the other half is named, with its place.
+  auto half = validating;
+  half.push_back({"mfl.weights.lpips", "formula"});
+  const std::string missing = lpips_metric(config("half", half)).missing;
+  EXPECT_NE(missing.find("vgg16-397923af.pth"), std::string::npos) << missing;
+  EXPECT_EQ(missing.find("vgg.pth"), std::string::npos) << missing;
 }
 
 TEST_F(Training, KeepsAsManyCheckpointsAsAllowed) {

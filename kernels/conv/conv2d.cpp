@@ -1,5 +1,7 @@
 #include "kernels/conv/conv2d.h"
 
+#include <algorithm>
+
 #include "kernels/common/dispatch.h"
 
 namespace mfl {
@@ -48,6 +50,33 @@ void conv2d_bwd_input(const Stream& s, const Conv2dBwdInput& a) {
     if (s.device().is_cuda()) check(s, "conv2d_bwd_input", "scratch", a.scratch, out, t);
   }
   MFL_DISPATCH(s, conv2d_bwd_input, a);
+}
+
+void conv2d_bwd_weight(const Stream& s, const Conv2dBwdWeight& a) {
+  if (a.dw_mode == GradMode::ignore) return;
+  const char* op = "conv2d_bwd_weight";
+  MFL_CHECK(a.x && a.x.shape.rank() == 4, op, ": x ", a.x.shape, ", expected [N, H, W, I]");
+  MFL_CHECK(a.dweight && a.dweight.shape.rank() == 4, op, ": dweight ", a.dweight.shape, ", expected [O, KH, KW, I]");
+  const Shape &x = a.x.shape, &w = a.dweight.shape;
+  const DType t = a.x.dtype;
+  check(s, op, "x", a.x, x, t);
+  check(s, op, "dy", a.dy,
+        {x[0], conv2d_out_size(x[1], w[1], a.stride, a.pad), conv2d_out_size(x[2], w[2], a.stride, a.pad), w[0]}, t);
+  check(s, op, "dweight", a.dweight, {w[0], w[1], w[2], x[3]}, accum_of(t));
+  if (a.dbias) check(s, op, "dbias", a.dbias, {w[0]}, accum_of(t));
+  if (s.device().is_cuda()) check(s, op, "scratch", a.scratch, {conv2d_bwd_weight_scratch(a.dy.shape, w)}, DType::f32);
+  MFL_DISPATCH(s, conv2d_bwd_weight, a);
+}
+
+// Partial rows of dbias, a copy of dweight for the product's own type, and partial copies of dweight where it is small.
+std::int64_t conv2d_bwd_weight_scratch(const Shape& dy, const Shape& dweight) {
+  const std::int64_t parts = conv2d_bias_parts(dy.rows()) * dy[-1], rounded = (parts + 63) / 64 * 64;
+  return rounded + dweight.numel() * std::max<std::int64_t>(1, conv2d_weight_parts(dy.rows(), dweight.numel()));
+}
+std::int64_t conv2d_bias_parts(std::int64_t pixels) { return std::clamp<std::int64_t>(pixels / 256, 1, 256); }
+std::int64_t conv2d_weight_parts(std::int64_t pixels, std::int64_t numel) {
+  const std::int64_t room = (std::int64_t{4} << 20) / std::max<std::int64_t>(numel, 1);
+  return std::clamp<std::int64_t>(std::min(room, pixels / 256), 1, 256);
 }
 
 }  // namespace mfl

@@ -4,9 +4,13 @@
 //                out[n,h,w,c] = sum over taps and k of in[n, at(h), at(w), k] w[tap, k, c];
 //              a thread sums kPixels pixels x kChannels channels in registers; the tap's weights pass through shared memory
 //              in f32; input channels are read in packs of up to 16 bytes.
+//              Weight gradients of the latter: a block owns a tile of output times input channels of one tap and a part of
+//              the pixels, in batches through shared memory; parts are added in their order. dbias likewise.
 //   Bytes      (NHWI + NPQO) sizeof(T), and with ReLU 3 NPQO sizeof(T) more in the backward: dz = dy where y > 0.
 //   Bound by   tensor cores for the wide layers, memory for the direct kernel.
 //   Numerics   sums in f32.    Deterministic: yes.
+#include <type_traits>
+
 #include "kernels/common/map.cuh"
 #include "kernels/conv/conv2d.h"
 #include "kernels/conv/cudnn.h"
@@ -166,6 +170,107 @@ __global__ void conv_pack_kernel(const W* __restrict__ gWeight, P* __restrict__ 
   gPacked[i] = from_float<P>(to_float(gWeight[(o * in + c) * taps + t]));
 }
 
+// ---- weight gradients ----
+
+constexpr int kBatch = 16;  // pixels in shared memory at a time
+
+// gPartial [parts, O, taps, I] (gridDim.z = parts): a part's sums of dy x. kO x kI channels a block, 256 threads; a thread
+// sums kPerO x kPerI of them.
+template <class T, int kO, int kI, int kPerO, int kPerI>
+__global__ void __launch_bounds__(kThreads)
+conv_weight_kernel(const T* __restrict__ gX, const T* __restrict__ gDy, float* __restrict__ gPartial, Geometry g,
+                   std::int64_t share) {
+  static_assert(kO / kPerO * (kI / kPerI) == kThreads);
+  __shared__ float sX[kBatch][kI], sDy[kBatch][kO];
+  __shared__ std::int64_t sPixel[kBatch];
+  const int taps = g.kernel_h * g.kernel_w, tap = int(blockIdx.y) % taps, o0 = int(blockIdx.y) / taps * kO;
+  const int i0 = int(blockIdx.x) * kI, to_o = int(threadIdx.x) / (kI / kPerI) * kPerO;
+  const int to_i = int(threadIdx.x) % (kI / kPerI);  // and every kI / kPerI-th after it
+  const std::int64_t from = blockIdx.z * share, to = from + share < g.pixels ? from + share : g.pixels;
+  float sum[kPerO][kPerI] = {};
+  for (std::int64_t p0 = from; p0 < to; p0 += kBatch) {
+    __syncthreads();
+    if (threadIdx.x < kBatch) {
+      const std::int64_t p = p0 + threadIdx.x;
+      sPixel[threadIdx.x] = -1;
+      if (p < to) {
+        const int n = int(p / (g.out_h * g.out_w));
+        const int row = tap_index(g, int(p / g.out_w % g.out_h), tap / g.kernel_w, g.in_h);
+        const int column = tap_index(g, int(p % g.out_w), tap % g.kernel_w, g.in_w);
+        if (row >= 0 && column >= 0) sPixel[threadIdx.x] = (std::int64_t(n) * g.in_h + row) * g.in_w + column;
+      }
+    }
+    __syncthreads();
+    for (int e = threadIdx.x; e < kBatch * kI; e += kThreads) {
+      const int b = e / kI, i = i0 + e % kI;
+      sX[b][e % kI] = sPixel[b] >= 0 && i < g.in_c ? to_float(gX[sPixel[b] * g.in_c + i]) : 0.0f;
+    }
+    for (int e = threadIdx.x; e < kBatch * kO; e += kThreads) {
+      const int b = e / kO, o = o0 + e % kO;
+      sDy[b][e % kO] = p0 + b < to && o < g.out_c ? to_float(gDy[(p0 + b) * g.out_c + o]) : 0.0f;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      float x[kPerI];
+#pragma unroll
+      for (int i = 0; i < kPerI; ++i) x[i] = sX[b][to_i + i * (kI / kPerI)];
+#pragma unroll
+      for (int o = 0; o < kPerO; ++o) {
+        const float d = sDy[b][to_o + o];
+#pragma unroll
+        for (int i = 0; i < kPerI; ++i) sum[o][i] = fmaf(d, x[i], sum[o][i]);
+      }
+    }
+  }
+#pragma unroll
+  for (int o = 0; o < kPerO; ++o)
+#pragma unroll
+    for (int i = 0; i < kPerI; ++i) {
+      const int out = o0 + to_o + o, in = i0 + to_i + i * (kI / kPerI);
+      if (out < g.out_c && in < g.in_c)
+        gPartial[((std::int64_t(blockIdx.z) * g.out_c + out) * taps + tap) * g.in_c + in] = sum[o][i];
+    }
+}
+
+// gPartial [parts, O]: sums of dy over a part of the pixels, one thread a channel.
+template <class T>
+__global__ void conv_bias_kernel(const T* __restrict__ gDy, float* __restrict__ gPartial, std::int64_t pixels, int channels,
+                                 std::int64_t share) {
+  const int o = blockIdx.x * blockDim.x + threadIdx.x;
+  if (o >= channels) return;
+  const std::int64_t from = blockIdx.y * share, to = from + share < pixels ? from + share : pixels;
+  float sum = 0;
+  for (std::int64_t p = from; p < to; ++p) sum += to_float(gDy[p * channels + o]);
+  gPartial[blockIdx.y * std::int64_t(channels) + o] = sum;
+}
+
+// out[i] (+)= sum over parts of gPartial[part][i], in their order.
+template <class T>
+__global__ void conv_sum_parts_kernel(const T* __restrict__ gPartial, float* __restrict__ gOut, std::int64_t n, int parts,
+                                      bool accumulate) {
+  const std::int64_t i = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  float sum = 0;
+  for (int part = 0; part < parts; ++part) sum += to_float(gPartial[part * n + i]);
+  gOut[i] = accumulate ? gOut[i] + sum : sum;
+}
+
+template <class T>
+void sum_parts(const Stream& s, const T* partial, float* out, std::int64_t n, int parts, bool accumulate) {
+  conv_sum_parts_kernel<<<unsigned(ceil_div(n, std::int64_t{256})), 256, 0, native(s)>>>(partial, out, n, parts, accumulate);
+  check_launch("conv_sum_parts_kernel", s);
+}
+
+template <class T, int kO, int kI, int kPerO, int kPerI>
+void direct_weight(const Stream& s, const T* x, const T* dy, float* partial, const Geometry& g, int parts) {
+  const dim3 grid(unsigned(ceil_div(g.in_c, kI)), unsigned(ceil_div(g.out_c, kO) * g.kernel_h * g.kernel_w),
+                  unsigned(parts));
+  conv_weight_kernel<T, kO, kI, kPerO, kPerI><<<grid, kThreads, 0, native(s)>>>(x, dy, partial, g,
+                                                                                ceil_div(g.pixels, std::int64_t(parts)));
+  check_launch("conv_weight_kernel", s);
+}
+
 }  // namespace
 
 void conv2d_pack(const Stream& s, const Conv2dPack& a) {
@@ -216,6 +321,39 @@ void conv2d_bwd_input(const Stream& s, const Conv2dBwdInput& a) {
       return;
     direct(s, pointer<T>(dz), pointer<T>(a.weight), static_cast<const device_t<T>*>(nullptr), pointer<T>(a.dx),
            geometry(a.dy.shape, a.dx.shape, a.weight.shape, a.stride, a.pad, true), false, accumulate);
+  });
+}
+
+void conv2d_bwd_weight(const Stream& s, const Conv2dBwdWeight& a) {
+  if (a.dweight.numel() == 0) return;
+  const bool accumulate = a.dw_mode == GradMode::accumulate;
+  const std::int64_t pixels = a.dy.shape.rows(), n = a.dweight.numel();
+  const int outputs = int(a.dy.shape[3]);
+  dispatch_gpu("conv2d_bwd_weight", a.x.dtype, [&](auto t) {
+    using T = decltype(t);
+    const int bias_parts = int(conv2d_bias_parts(pixels));
+    float* bias = pointer<float>(a.scratch);
+    float* product = bias + (std::int64_t(bias_parts) * outputs + 63) / 64 * 64;
+    if (a.dbias) {
+      const dim3 grid(unsigned(ceil_div(outputs, 128)), unsigned(bias_parts));
+      conv_bias_kernel<<<grid, 128, 0, native(s)>>>(pointer<T>(a.dy), bias, pixels, outputs,
+                                                    ceil_div(pixels, std::int64_t(bias_parts)));
+      check_launch("conv_bias_kernel", s);
+      sum_parts(s, bias, pointer<float>(a.dbias), outputs, bias_parts, accumulate);
+    }
+    const bool same = std::is_same_v<T, float>;  // cuDNN writes the product's own type
+    void* target = same ? a.dweight.data : product;
+    if (for_cudnn(a.dweight.shape) && pixels > 0 &&
+        cudnn_conv_bwd_weight(s, conv_shape(a.x.dtype, a.x.shape, a.dy.shape, a.dweight.shape, a.stride, a.pad), a.x.data,
+                              a.dy.data, target, same && accumulate)) {
+      if (!same) sum_parts(s, static_cast<const device_t<T>*>(target), pointer<float>(a.dweight), n, 1, accumulate);
+      return;
+    }
+    const Geometry g = geometry(a.x.shape, a.dy.shape, a.dweight.shape, a.stride, a.pad, false);
+    const int parts = int(conv2d_weight_parts(pixels, n));
+    if (outputs <= 4) direct_weight<device_t<T>, 4, 256, 4, 1>(s, pointer<T>(a.x), pointer<T>(a.dy), product, g, parts);
+    else direct_weight<device_t<T>, 64, 64, 4, 4>(s, pointer<T>(a.x), pointer<T>(a.dy), product, g, parts);
+    sum_parts(s, product, pointer<float>(a.dweight), n, parts, accumulate);
   });
 }
 

@@ -41,6 +41,24 @@ struct Conv2dBwdInput {
 };
 void conv2d_bwd_input(const Stream&, const Conv2dBwdInput&);
 
+// Without ReLU (dy is the gradient of the sum):
+//   dweight[o,kh,kw,i] = sum_{n,h,w} dy[n,h,w,o] x[n, h*stride + kh - pad, w*stride + kw - pad, i],  dbias = sum_{n,h,w} dy.
+// The sum of products is rounded to the dtype of x, as cuDNN stores it, then stored or added in f32 (f64 for f64).
+struct Conv2dBwdWeight {
+  ConstView x;             // [N, H, W, I]    f64 | f32 | bf16
+  ConstView dy;            // [N, P, Q, O]    dtype of x
+  int stride = 1, pad = 1;
+  View dweight;            // [O, KH, KW, I]  accum type
+  View dbias = {};         // [O]             accum type; not given: no bias
+  GradMode dw_mode = GradMode::overwrite;  // of both; ignore: frozen
+  View scratch = {};       // [conv2d_bwd_weight_scratch(dy, dweight)] f32, CUDA only: partial sums
+};
+void conv2d_bwd_weight(const Stream&, const Conv2dBwdWeight&);
+std::int64_t conv2d_bwd_weight_scratch(const Shape& dy, const Shape& dweight);
+// Blocks that share the output's pixels on CUDA; parts of the scratch's size.
+std::int64_t conv2d_bias_parts(std::int64_t pixels);
+std::int64_t conv2d_weight_parts(std::int64_t pixels, std::int64_t numel);
+
 // Size of an axis of the output. Throws ShapeError when the kernel does not fit.
 std::int64_t conv2d_out_size(std::int64_t in, std::int64_t kernel, int stride, int pad);
 
@@ -48,11 +66,13 @@ namespace cpu {
 void conv2d_pack(const Conv2dPack&);
 void conv2d_fwd(const Conv2dFwd&);
 void conv2d_bwd_input(const Conv2dBwdInput&);
+void conv2d_bwd_weight(const Conv2dBwdWeight&);
 }  // namespace cpu
 namespace cuda {
 void conv2d_pack(const Stream&, const Conv2dPack&);
 void conv2d_fwd(const Stream&, const Conv2dFwd&);
 void conv2d_bwd_input(const Stream&, const Conv2dBwdInput&);
+void conv2d_bwd_weight(const Stream&, const Conv2dBwdWeight&);
 }  // namespace cuda
 
 }  // namespace mfl

@@ -123,6 +123,52 @@ void bwd_input(const Conv2dBwdInput& a) {
            [&](std::int64_t i, std::int64_t, double sum) { grad_write(dx[i], sum, a.dx_mode); });
 }
 
+// A tile of kOutputs rows of dweight at a time: each pixel of x is read once for all of them.
+template <class T, class A>
+void bwd_weight(const Conv2dBwdWeight& a) {
+  constexpr std::int64_t kOutputs = 4;
+  const Extent in = extent(a.x.shape), out = extent(a.dy.shape);
+  const std::int64_t kernel_h = a.dweight.shape[1], kernel_w = a.dweight.shape[2], taps = kernel_h * kernel_w;
+  const std::int64_t row = taps * in.channels, blocks = (out.channels + kOutputs - 1) / kOutputs;
+  const Tap at_h{in.height, a.stride, a.pad, false}, at_w{in.width, a.stride, a.pad, false};
+  const T *dy = a.dy.as<T>(), *x_stored = a.x.as<T>();
+  const std::vector<double> x(x_stored, x_stored + a.x.numel());
+  A* dweight = a.dweight.as<A>();
+#pragma omp parallel for schedule(dynamic)
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    const std::int64_t first = block * kOutputs, count = std::min(kOutputs, out.channels - first);
+    std::vector<double> sum(std::size_t(kOutputs * row), 0.0);
+    double bias[kOutputs] = {};
+    for (std::int64_t n = 0; n < out.images; ++n)
+      for (std::int64_t h = 0; h < out.height; ++h)
+        for (std::int64_t w = 0; w < out.width; ++w) {
+          double d[kOutputs] = {};
+          for (std::int64_t o = 0; o < count; ++o) {
+            d[o] = double(dy[((n * out.height + h) * out.width + w) * out.channels + first + o]);
+            bias[o] += d[o];
+          }
+          for (std::int64_t kh = 0; kh < kernel_h; ++kh)
+            for (std::int64_t kw = 0; kw < kernel_w; ++kw) {
+              const std::int64_t y = at_h(h, kh), z = at_w(w, kw);
+              if (y < 0 || z < 0) continue;
+              const double* pixel = x.data() + ((n * in.height + y) * in.width + z) * in.channels;
+              double* to = sum.data() + (kh * kernel_w + kw) * in.channels;
+              for (std::int64_t i = 0; i < in.channels; ++i) {
+                to[i] += d[0] * pixel[i];
+                to[row + i] += d[1] * pixel[i];
+                to[2 * row + i] += d[2] * pixel[i];
+                to[3 * row + i] += d[3] * pixel[i];
+              }
+            }
+        }
+    for (std::int64_t o = 0; o < count; ++o) {
+      for (std::int64_t i = 0; i < row; ++i)
+        grad_write(dweight[(first + o) * row + i], double(T(sum[std::size_t(o * row + i)])), a.dw_mode);
+      if (a.dbias) grad_write(a.dbias.as<A>()[first + o], bias[o], a.dw_mode);
+    }
+  }
+}
+
 }  // namespace
 
 void conv2d_pack(const Conv2dPack& a) {
@@ -146,6 +192,11 @@ void conv2d_fwd(const Conv2dFwd& a) {
 }
 void conv2d_bwd_input(const Conv2dBwdInput& a) {
   dispatch_float(a.weight.dtype, [&](auto t) { bwd_input<decltype(t)>(a); });
+}
+
+void conv2d_bwd_weight(const Conv2dBwdWeight& a) {
+  if (a.x.dtype == DType::f64) return bwd_weight<double, double>(a);
+  dispatch_float(a.x.dtype, [&](auto t) { bwd_weight<decltype(t), float>(a); });
 }
 
 }  // namespace mfl::cpu

@@ -56,7 +56,7 @@ struct Plan {
   ActivationDesc relu, identity;
   // Index of the first way that works, by [with bias][with ReLU]; -1: not tried yet.
   int way[2][2] = {{-1, -1}, {-1, -1}};
-  int backward = -1;
+  int backward = -1, backward_weight = -1;   // 0: cuDNN; 1: it has none
 
   explicit Plan(const ConvShape& s) : x(s), y(s), bias(s), weight(s), conv(s), relu(s), identity(s) {
     const bool bf16 = s.dtype == DType::bf16;
@@ -111,6 +111,7 @@ constexpr float kOne = 1, kZero = 0;
 constexpr cudnnConvolutionFwdAlgo_t kForward[] = {CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
                                                   CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM};
 constexpr cudnnConvolutionBwdDataAlgo_t kBackward = CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;   // the deterministic one
+constexpr cudnnConvolutionBwdFilterAlgo_t kBackwardWeight = CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;   // likewise
 
 }  // namespace
 
@@ -184,6 +185,33 @@ bool cudnn_conv_bwd_input(const Stream& s, const ConvShape& shape, const void* d
   log_warning("cuDNN has no deterministic input gradient for ", shape, "; it runs on the direct kernel, slowly (", call, ": ",
               reason(status), ")");
   plan.backward = 1;
+  return false;
+}
+
+bool cudnn_conv_bwd_weight(const Stream& s, const ConvShape& shape, const void* x, const void* dy, void* dweight,
+                           bool accumulate) {
+  Library& lib = library(s, shape);
+  const cudnnHandle_t handle = *lib.handle;
+  Plan& plan = lib.plans.try_emplace(shape, shape).first->second;
+  if (plan.backward_weight == 1) return false;
+  std::size_t bytes = 0;
+  const char* call = "cudnnGetConvolutionBackwardFilterWorkspaceSize";
+  cudnnStatus_t status =
+      cudnnGetConvolutionBackwardFilterWorkspaceSize(handle, plan.x, plan.y, plan.conv, plan.weight, kBackwardWeight, &bytes);
+  if (status == CUDNN_STATUS_SUCCESS) {
+    void* workspace = lib.workspaces[s.native()].at_least(bytes);
+    call = "cudnnConvolutionBackwardFilter";
+    status = cudnnConvolutionBackwardFilter(handle, &kOne, plan.x, x, plan.y, dy, plan.conv, kBackwardWeight, workspace, bytes,
+                                            accumulate ? &kOne : &kZero, plan.weight, dweight);
+  }
+  if (status == CUDNN_STATUS_SUCCESS) {
+    plan.backward_weight = 0;
+    return true;
+  }
+  if (plan.backward_weight == 0 || !unsupported(status)) require(status, call, shape);
+  log_warning("cuDNN has no deterministic weight gradient for ", shape, "; it runs on the direct kernel, slowly (", call,
+              ": ", reason(status), ")");
+  plan.backward_weight = 1;
   return false;
 }
 

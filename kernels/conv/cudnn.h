@@ -29,5 +29,7 @@ ConvDone cudnn_conv_fwd(const Stream&, const ConvShape&, const void* x, const vo
                         void* y);
 // dx = conv'(dz, weight), or dx += that. False where cuDNN has no deterministic algorithm for the shape, logged once.
 bool cudnn_conv_bwd_input(const Stream&, const ConvShape&, const void* dz, const void* weight, void* dx, bool accumulate);
+// dweight = sum of products of x and dy, of the shape's dtype (or dweight += that). False as above.
+bool cudnn_conv_bwd_weight(const Stream&, const ConvShape&, const void* x, const void* dy, void* dweight, bool accumulate);
 
 }  // namespace mfl::cuda

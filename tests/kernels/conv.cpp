@@ -3,6 +3,7 @@
 
 #include "kernels/conv/conv2d.h"
 #include "kernels/conv/pool.h"
+#include "kernels/elementwise/cast.h"
 #include "tests/support/op_case.h"
 
 namespace mfl::test {
@@ -60,6 +61,46 @@ std::vector<OpCase> conv_cases() {
   return cases;
 }
 
+// Gradients of weights and bias: masters of the accum type, cast before the product.
+OpCase conv_weight_case(Conv v) {
+  OpCase c = conv_case(v);
+  const Shape weight{v.out, v.kernel, v.kernel, v.in}, x{v.n, v.h, v.w, v.in}, y = c.outputs[0].shape;
+  for (Slot& s : c.inputs) s.role = s.name == "x" ? Role::work : Role::accum, s.differentiable = s.name != "x";
+  c.forward = [=](Run& r) {
+    const View w = r.scratch(weight, r.work), b = r.scratch({v.out}, r.work);
+    cast(r.stream, {.x = r["weight"], .y = w});
+    if (v.bias) cast(r.stream, {.x = r["bias"], .y = b});
+    conv2d_fwd(r.stream, {.x = r["x"], .weight = w, .bias = v.bias ? ConstView(b) : ConstView{}, .stride = v.stride,
+                          .pad = v.pad, .y = r["y"]});
+  };
+  c.backward = [=](Run& r) {
+    conv2d_bwd_weight(r.stream, {.x = r["x"], .dy = r["dy"], .stride = v.stride, .pad = v.pad, .dweight = r["dweight"],
+                                 .dbias = v.bias ? r["dbias"] : View{}, .dw_mode = r.mode,
+                                 .scratch = r.scratch({conv2d_bwd_weight_scratch(y, weight)}, DType::f32)});
+  };
+  c.terms = std::max(c.terms, double(y.rows()));
+  return c;
+}
+
+std::vector<OpCase> conv_weight_cases() {
+  std::vector<OpCase> cases;
+  for (Conv v : {
+           Conv{1, 1, 1, 1, 1, 3, 1, 1, false}, Conv{2, 7, 5, 3, 64, 3, 1, 1, false}, Conv{1, 9, 33, 5, 7, 3, 1, 1, false},
+           Conv{2, 5, 6, 70, 3, 3, 1, 1, false}, Conv{1, 17, 33, 320, 4, 3, 1, 1, false},
+           Conv{3, 7, 9, 3, 17, 3, 2, 1, false}, Conv{1, 6, 7, 4, 6, 1, 1, 0, false, false},   // direct on CUDA
+           Conv{2, 8, 6, 16, 24, 3, 1, 1, false}, Conv{1, 17, 13, 64, 64, 3, 1, 1, false}, Conv{2, 8, 8, 8, 320, 3, 1, 1, false},
+           Conv{1, 9, 8, 32, 16, 3, 2, 1, false}, Conv{2, 4, 4, 64, 128, 1, 1, 0, false}, Conv{2, 16, 16, 64, 64, 3, 2, 1, false}})
+    cases.push_back(conv_weight_case(v));
+  for (Conv v : {Conv{48, 64, 64, 320, 320, 3, 1, 1, false}, Conv{48, 32, 32, 640, 640, 3, 1, 1, false},
+                 Conv{48, 16, 16, 2560, 1280, 3, 1, 1, false}, Conv{48, 64, 64, 320, 4, 3, 1, 1, false},
+                 Conv{48, 64, 64, 320, 320, 3, 2, 1, false}}) {
+    OpCase real = conv_weight_case(v);
+    real.bench_only = true;
+    cases.push_back(real);
+  }
+  return cases;
+}
+
 OpCase pool_case(Pool kind, std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t channels) {
   OpCase c;
   c.name = text(kind == Pool::max ? "max" : "average", "_N", n, "_H", h, "_W", w, "_C", channels);
@@ -92,6 +133,7 @@ std::vector<OpCase> pool_cases() {
 
 }  // namespace
 MFL_OP_TESTS(Conv2d, conv_cases)
+MFL_OP_TESTS(Conv2dWeights, conv_weight_cases)
 MFL_OP_TESTS(Pool2x2, pool_cases)
 
 namespace {

@@ -203,6 +203,11 @@ Camera ring_camera(double azimuth_degrees, double elevation_degrees, double radi
   return c;
 }
 
+namespace {
+// Texts of foreign files need not be UTF-8.
+std::string dumped(const Json& j, int indent = -1) { return j.dump(indent, ' ', false, Json::error_handler_t::replace); }
+}  // namespace
+
 CameraFile parse_camera_file(std::string_view json, const std::string& source, bool check) {
   Json root;
   try {
@@ -236,8 +241,13 @@ CameraFile parse_camera_file(std::string_view json, const std::string& source, b
         if (!raw->is_number_integer()) throw_error<DataError>(where, ": \"raw_frame\" must be an integer");
         frame.raw_frame = raw->get<long long>();
       }
+    Json rest = f;
+    for (const char* key : {"w", "h", "fx", "fy", "cx", "cy", "w2c", "file_path", "raw_frame"}) rest.erase(key);
+    frame.extra = dumped(rest);
     file.frames.push_back(std::move(frame));
   }
+  for (const char* key : {"id", "frames", "raw_frame"}) root.erase(key);
+  file.extra = dumped(root);
   return file;
 }
 
@@ -250,13 +260,14 @@ CameraFile read_camera_file(const std::string& path, bool check) {
 }
 
 void write_camera_file(const std::string& path, const CameraFile& file) {
-  Json root;
+  Json root = Json::parse(file.extra);
   root["id"] = file.id;
   root["frames"] = Json::array();
   for (const CameraFrame& f : file.frames) {
-    Json j;
+    Json j = Json::parse(f.extra);
     j["w"] = f.camera.width, j["h"] = f.camera.height;
     j["fx"] = f.camera.fx, j["fy"] = f.camera.fy, j["cx"] = f.camera.cx, j["cy"] = f.camera.cy;
+    j["w2c"] = Json::array();
     for (int r = 0; r < 4; ++r)
       j["w2c"].push_back({f.camera.w2c[4 * r], f.camera.w2c[4 * r + 1], f.camera.w2c[4 * r + 2], f.camera.w2c[4 * r + 3]});
     if (!f.file_path.empty()) j["file_path"] = f.file_path;
@@ -264,7 +275,7 @@ void write_camera_file(const std::string& path, const CameraFile& file) {
     root["frames"].push_back(std::move(j));
   }
   std::ofstream out(path, std::ios::binary);
-  out << root.dump(1) << '\n';
+  out << dumped(root, 1) << '\n';
   out.close();
   if (!out) throw_error<DataError>(path, ": cannot be written");
 }

@@ -50,12 +50,14 @@ struct CameraFrame {
   Camera camera;
   std::string file_path;               // relative to the sample's folder; empty in a bare rig
   std::optional<long long> raw_frame;  // "raw_frame" of the frame or of the file, where a tool wrote it
+  std::string extra = "{}";            // the frame's other keys, a JSON object
 };
 struct CameraFile {
   std::string id;
   std::vector<CameraFrame> frames;
+  std::string extra = "{}";            // the file's other keys, a JSON object
 };
-// Reads frames[].{fx, fy, cx, cy, w2c}, optionally w, h, file_path; unknown keys are ignored. Every camera is checked, unless
+// Reads frames[].{fx, fy, cx, cy, w2c}, optionally w, h, file_path; other keys are kept as they are. Every camera is checked, unless
 // `check` is false: a doctor must be able to look at a wrong one. Throws DataError naming `source`, the frame and the key.
 CameraFile parse_camera_file(std::string_view json, const std::string& source, bool check = true);
 CameraFile read_camera_file(const std::string& path, bool check = true);

@@ -69,8 +69,9 @@ Dataset::Dataset(std::shared_ptr<const ViewReader> reader, DatasetOptions option
   if (o.auto_mask && o.remove_alpha && alpha)
     log_warning("remove_alpha is true and mouse.auto_generate_mask too: alpha is made anew from near-white pixels, so that white fur "
                 "counts as background. Set remove_alpha to false to use the alpha of the files");
-  if (r.width() != r.height())
-    log_warning(r.path(), ": images of ", r.width(), " x ", r.height(), " are squashed to ", o.image_size, " x ", o.image_size,
+  for (int f = 0; f < r.files(); ++f)
+    if (r.file(f).width != r.file(f).height)
+      log_warning(r.file(f).path, ": images of ", r.file(f).width, " x ", r.file(f).height, " are squashed to ", o.image_size, " x ", o.image_size,
                 "; fx, cx and fy, cy follow exactly, each by its own ratio");
   if (o.normalise && o.normalise->target_distance > 0)
     for (std::int64_t s = 0; s < size(); ++s) {
@@ -161,7 +162,7 @@ SamplePlan Dataset::plan(const Pick& pick) const {
   std::vector<Mat4> c2w;
   std::vector<Camera> cameras;
   for (int v : plan.views) {
-    cameras.push_back(scaled(r.camera(pick.sample, v), r.width(), r.height(), o.image_size, o.image_size));
+    cameras.push_back(scaled(r.camera(pick.sample, v), r.width(pick.sample), r.height(pick.sample), o.image_size, o.image_size));
     c2w.push_back(inverse(cameras.back().w2c));
   }
   if (o.normalise) normalise_cameras(c2w, *o.normalise, r.up(pick.sample));

@@ -11,39 +11,17 @@
 #include <string>
 #include <vector>
 
-#include "data/camera.h"
-#include "data/image.h"
+#include "data/sample.h"
 
 namespace mfl::data {
 
-inline constexpr int kFormatVersion = 1;
+inline constexpr int kFormatVersion = 2;   // written; version 1 is read too
 using Hash = std::array<std::uint8_t, 32>;   // SHA-256
 
-enum class Split : std::uint8_t { train = 0, val = 1, test = 2, unassigned = 255 };
-
-struct View {
-  std::string name;
-  Camera camera;                                               // true for these pixels
-  Image image;                                                 // any channels; stored as RGBA
-  std::array<double, 9> warp{1, 0, 0, 0, 1, 0, 0, 0, 1};       // raw pixel to this pixel, homogeneous, corner convention
-  int prompt_slot = -1;                                        // of the multi-view diffusion prompts; -1: not assigned
-};
-
-struct Sample {
-  std::string name;
-  std::vector<View> views;
-  std::int64_t raw_frame = -1;                                 // in the recording; -1: not from a recording
-  Split split = Split::unassigned;
-  std::optional<Vec3> up;                                      // measured up direction of the rig
-};
-
-// What is the same for all samples of a file.
-struct PackInfo {
+struct PackInfo : SetInfo {
   int width = 0, height = 0;
   std::int64_t samples = 0;
   int max_views = 0;
-  std::vector<int> ring_order;       // view indices in azimuth order; empty: unknown
-  std::string recipe = "{}";         // JSON: what made the file, from what, with which options
 };
 
 class ViewWriter {
@@ -69,42 +47,69 @@ struct RawView {
   std::uint32_t filter_mask = 0;
 };
 
+// One packed file of a set.
+struct PackedFile : PackInfo {
+  std::string path;                                            // without #split
+  std::string content_hash;                                    // hex
+  int version = 0;
+};
+
 class ViewReader {
  public:
-  // `path`, or `path#train`, `path#val`, `path#test` for the samples of one split. Checks version, completeness, shapes
-  // and every camera. Throws DataError.
+  // A packed file; `file#train`, `#val`, `#test` for the samples of one split; or a list file (.txt) that names one of these
+  // a line, relative to the list's own folder, to the working directory, or absolute. `list.txt#val` asks every file of the
+  // list that names no split for this one; those without such samples are passed over. Checks versions, completeness,
+  // shapes and every camera. Throws DataError.
   explicit ViewReader(const std::string& path);
   ~ViewReader();
 
-  const std::string& path() const;
+  const std::string& path() const;                             // as given
+  int files() const;
+  const PackedFile& file(int index) const;
+  const std::string& content_hash() const;                     // hex; of the whole file; of a list: of its files and splits
+  std::string recipe() const;                                  // of the file; of a list: a JSON array of path and recipe
+
   std::int64_t size() const;                                   // samples (of the split)
   int max_views() const;
-  int width() const;
-  int height() const;
-  const std::vector<int>& ring_order() const;
-  const std::string& recipe() const;
-  const std::string& content_hash() const;                     // hex; of the whole file
+  // True: every sample has views that are only inputs. They are then never targets, and targets never inputs.
+  bool separate_inputs() const;
+  int file_of(std::int64_t sample) const;
+  int width(std::int64_t sample) const;
+  int height(std::int64_t sample) const;
+  const std::string& sample_name(std::int64_t sample) const;   // of a list: FILE/NAME where the name alone is not unique
+  const std::string& stored_name(std::int64_t sample) const;   // as it is in its file
+  std::int64_t file_index(std::int64_t sample) const;          // of all samples of all files, not of the split
+  std::int64_t raw_frame(std::int64_t sample) const;
+  int recording(std::int64_t sample) const;                    // in file(file_of(sample)).recordings; -1: none
+  Split split(std::int64_t sample) const;
+  std::optional<Vec3> up(std::int64_t sample) const;
+  std::optional<Mat4> raw_to_world(std::int64_t sample) const;
+  bool has_alpha(std::int64_t sample) const;                   // of any view's source
 
-  const std::string& sample_name(std::int64_t sample) const;
   int views(std::int64_t sample) const;
   const std::string& view_name(std::int64_t sample, int view) const;
   const Camera& camera(std::int64_t sample, int view) const;
-  bool has_alpha(std::int64_t sample) const;
-  std::int64_t file_index(std::int64_t sample) const;          // of the whole file, not of the split
-  std::int64_t raw_frame(std::int64_t sample) const;
-  Split split(std::int64_t sample) const;
-  std::optional<Vec3> up(std::int64_t sample) const;
+  Role role(std::int64_t sample, int view) const;
+  int channels(std::int64_t sample, int view) const;           // of the source: 1, 3 or 4
+  int bits(std::int64_t sample, int view) const;               // of the source: 8 or 16
   int prompt_slot(std::int64_t sample, int view) const;
+  float slot_error(std::int64_t sample, int view) const;
   std::array<double, 9> warp(std::int64_t sample, int view) const;
-  float foreground(std::int64_t sample, int view) const;
+  double zoom(std::int64_t sample, int view) const;
+  std::optional<SourceCamera> raw_camera(std::int64_t sample, int view) const;
+  float foreground(std::int64_t sample, int view) const;       // mean alpha
+  ViewStats stats(std::int64_t sample, int view) const;
   const Hash& pixel_hash(std::int64_t sample, int view) const;
+  const Hash& low_hash(std::int64_t sample, int view) const;   // of a 16-bit view
 
-  // Takes the bytes from the file: serialised, for one reader thread. `raw` is reused.
+  // Takes the bytes from the file: for any thread. `raw` is reused.
   void read_raw(std::int64_t sample, int view, RawView& raw) const;
   // Checks the checksum and inflates to RGBA. Any thread.
   Image decode(std::int64_t sample, int view, const RawView& raw) const;
   Image read(std::int64_t sample, int view) const;
-  // All of a sample, for unpacking.
+  // Low bytes of a 16-bit source, RGBA like the image; empty for 8 bit.
+  std::vector<std::uint8_t> read_low(std::int64_t sample, int view) const;
+  // All of a sample, with the channels and bits of its source, for unpacking.
   Sample sample(std::int64_t index) const;
 
  private:
@@ -112,8 +117,13 @@ class ViewReader {
   std::unique_ptr<Impl> impl_;
 };
 
-// Reads every view of the whole file, compares every pixel hash and the content hash. Throws DataError at the first difference; returns the
-// number of views. `progress(done, total)` may be empty.
-std::int64_t verify_file(const std::string& path, const std::function<void(std::int64_t, std::int64_t)>& progress = {});
+// What verify_file found: `broken` has a sentence for each damaged view, naming file, sample, view and cause.
+struct Verified {
+  std::int64_t views = 0;
+  std::vector<std::string> broken;
+};
+// Reads every chunk of the whole file (or of all files of a list): checksums, pixel hashes, the content hash. A file that
+// cannot be opened, or whose tables are damaged, throws DataError. `progress(done, total)` may be empty.
+Verified verify_file(const std::string& path, const std::function<void(std::int64_t, std::int64_t)>& progress = {});
 
 }  // namespace mfl::data

@@ -1,9 +1,13 @@
 #include "data/image_file.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 #include <opencv2/videoio.hpp>
+
+#include "data/image_header.h"
 
 namespace mfl::data {
 namespace {
@@ -36,33 +40,62 @@ void write(const std::string& path, const cv::Mat& m, const std::string& extensi
 
 bool have_image_files() { return true; }
 
-Image read_image(const std::string& path) {
-  std::error_code error;
-  if (!fs::exists(path, error)) throw_error<DataError>(path, ": the image does not exist");
+Image decode_image(std::span<const std::uint8_t> bytes, const std::string& source, std::vector<std::uint8_t>* low) {
+  check_image_bytes(bytes, source);
   cv::Mat m;
   try {
-    m = cv::imread(path, cv::IMREAD_UNCHANGED);
+    const cv::Mat buffer(1, static_cast<int>(bytes.size()), CV_8UC1, const_cast<std::uint8_t*>(bytes.data()));
+    m = cv::imdecode(buffer, cv::IMREAD_UNCHANGED);
   } catch (const cv::Exception& e) {
-    throw_error<DataError>(path, ": the image cannot be read: ", e.what());
+    throw_error<DataError>(source, ": the image cannot be read: ", e.what());
   }
-  if (m.empty()) throw_error<DataError>(path, ": the image cannot be read; it is damaged, or neither PNG nor JPEG");
+  if (m.empty()) throw_error<DataError>(source, ": the image cannot be read; it is damaged. Copy or make it again");
   const int channels = m.channels();
   if (channels != 1 && channels != 3 && channels != 4)
-    throw_error<DataError>(path, ": the image has ", channels, " channels; 1, 3 or 4 are supported");
-  if (m.depth() != CV_8U && m.depth() != CV_16U) throw_error<DataError>(path, ": only 8 and 16 bits a channel are supported");
+    throw_error<DataError>(source, ": the image has ", channels, " channels; 1, 3 or 4 are supported");
+  if (m.depth() != CV_8U && m.depth() != CV_16U) throw_error<DataError>(source, ": only 8 and 16 bits a channel are supported");
+  const bool wide = m.depth() == CV_16U;
   Image im(m.cols, m.rows, channels);
+  if (low) low->assign(wide ? im.pixels.size() : 0, 0);
   static constexpr int kFrom[4] = {2, 1, 0, 3};
   for (int y = 0; y < m.rows; ++y)
     for (int x = 0; x < m.cols; ++x)
       for (int c = 0; c < channels; ++c) {
-        const int from = x * channels + (channels == 1 ? 0 : kFrom[c]);
-        im.row(y)[x * channels + c] = m.depth() == CV_8U ? m.ptr<std::uint8_t>(y)[from]
-                                                         : static_cast<std::uint8_t>(m.ptr<std::uint16_t>(y)[from] >> 8);
+        const int from = x * channels + (channels == 1 ? 0 : kFrom[c]), to = x * channels + c;
+        if (!wide) {
+          im.row(y)[to] = m.ptr<std::uint8_t>(y)[from];
+          continue;
+        }
+        const std::uint16_t v = m.ptr<std::uint16_t>(y)[from];
+        im.row(y)[to] = static_cast<std::uint8_t>(v >> 8);
+        if (low) (*low)[static_cast<std::size_t>(y) * m.cols * channels + to] = static_cast<std::uint8_t>(v & 255);
       }
   return im;
 }
 
-void write_png(const std::string& path, const Image& im) { write(path, to_mat(im), ".png", {cv::IMWRITE_PNG_COMPRESSION, 4}); }
+Image read_image(const std::string& path, std::vector<std::uint8_t>* low) {
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
+  if (!in) {
+    std::error_code error;
+    throw_error<DataError>(path, fs::exists(path, error) ? ": the image cannot be opened" : ": the image does not exist");
+  }
+  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(std::max<std::streamoff>(in.tellg(), 0)));
+  in.seekg(0).read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  if (!in) throw_error<DataError>(path, ": the image cannot be read");
+  return decode_image(bytes, path, low);
+}
+
+void write_png(const std::string& path, const Image& im, std::span<const std::uint8_t> low) {
+  const cv::Mat high = to_mat(im);
+  if (low.empty()) return write(path, high, ".png", {cv::IMWRITE_PNG_COMPRESSION, 4});
+  MFL_CHECK(low.size() == im.pixels.size(), path, ": ", low.size(), " low bytes for ", im.pixels.size(), " high ones");
+  Image other(im.width, im.height, im.channels);
+  std::copy(low.begin(), low.end(), other.pixels.begin());
+  cv::Mat wide, add;
+  high.convertTo(wide, CV_16U, 256);
+  to_mat(other).convertTo(add, CV_16U);
+  write(path, wide + add, ".png", {cv::IMWRITE_PNG_COMPRESSION, 4});
+}
 void write_jpeg(const std::string& path, const Image& im, int quality) {
   MFL_CHECK(im.channels != 4, "write_jpeg: JPEG has no alpha; composite first");
   write(path, to_mat(im), ".jpg", {cv::IMWRITE_JPEG_QUALITY, quality});

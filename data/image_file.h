@@ -2,8 +2,11 @@
 // All errors are DataError with the path, what was wrong, and what to do.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "data/image.h"
 
@@ -11,11 +14,14 @@ namespace mfl::data {
 
 bool have_image_files();   // false in a build without OpenCV
 
-// PNG (8 and 16 bit; of 16 bits the high byte is kept, as Pillow does) or JPEG; grey, RGB or RGBA, whatever the file has.
-// Orientation tags are ignored, as Pillow's open does.
-Image read_image(const std::string& path);
-// 1, 3 or 4 channels. Written beside and renamed.
-void write_png(const std::string& path, const Image&);
+// PNG (8 and 16 bit) or JPEG; grey, RGB or RGBA, whatever the file has. Of 16 bits the image holds the high bytes, as
+// Pillow's 8-bit images do, and `low`, where given, the low ones (empty for 8 bits). Orientation tags are ignored, as
+// Pillow's open does. Sizes are checked against the number of bytes before anything is allocated; an image that ends early
+// is refused.
+Image read_image(const std::string& path, std::vector<std::uint8_t>* low = nullptr);
+Image decode_image(std::span<const std::uint8_t> bytes, const std::string& source, std::vector<std::uint8_t>* low = nullptr);
+// 1, 3 or 4 channels; 16 bits a channel where there are low bytes. Written beside and renamed.
+void write_png(const std::string& path, const Image&, std::span<const std::uint8_t> low = {});
 void write_jpeg(const std::string& path, const Image&, int quality = 90);   // 1 or 3 channels
 // A 16-bit PNG of the same values, v * 257; for tests and interchange.
 void write_png16(const std::string& path, const Image&);

@@ -9,8 +9,9 @@ namespace {
 }  // namespace
 
 bool have_image_files() { return false; }
-Image read_image(const std::string& path) { none(path); }
-void write_png(const std::string& path, const Image&) { none(path); }
+Image read_image(const std::string& path, std::vector<std::uint8_t>*) { none(path); }
+Image decode_image(std::span<const std::uint8_t>, const std::string& source, std::vector<std::uint8_t>*) { none(source); }
+void write_png(const std::string& path, const Image&, std::span<const std::uint8_t>) { none(path); }
 void write_jpeg(const std::string& path, const Image&, int) { none(path); }
 void write_png16(const std::string& path, const Image&) { none(path); }
 

@@ -58,14 +58,14 @@ void print_info(const std::string& file, bool cameras) {
   std::printf("%s: mfl-views version %d\n", file.c_str(), kFormatVersion);
   std::printf("  samples      %lld\n  views        ", static_cast<long long>(r.size()));
   for (const auto& [count, samples] : views) std::printf("%d (%d samples) ", count, samples);
-  std::printf("\n  image        %d x %d RGBA, 8 bit (%lld samples came with alpha)\n", r.width(), r.height(), static_cast<long long>(alpha));
+  std::printf("\n  image        %d x %d RGBA, 8 bit (%lld samples came with alpha)\n", r.width(0), r.height(0), static_cast<long long>(alpha));
   std::printf("  foreground   mean %.2f %%, from %.2f %% to %.2f %% of a view\n", 100 * foreground / static_cast<double>(total), 100 * least, 100 * most);
   std::printf("  split       ");
   for (const auto& [split, samples] : splits)
     std::printf(" %s %d", split == Split::train ? "train" : split == Split::val ? "val" : split == Split::test ? "test" : "unassigned", samples);
   const std::uintmax_t bytes = fs::file_size(file.substr(0, file.find('#')));
   std::printf("\n  file         %.1f MB, %.1f %% of the raw pixels\n", static_cast<double>(bytes) / 1e6,
-              100.0 * static_cast<double>(bytes) / (4.0 * r.width() * r.height() * static_cast<double>(total)));
+              100.0 * static_cast<double>(bytes) / (4.0 * r.width(0) * r.height(0) * static_cast<double>(total)));
   std::printf("  content      sha256 %s\n", r.content_hash().c_str());
   const auto recipe = nlohmann::json::parse(r.recipe(), nullptr, false);
   if (recipe.is_object() && recipe.contains("tool")) std::printf("  made by      %s\n", recipe["tool"].dump().c_str());
@@ -132,6 +132,7 @@ int run(int argc, char** argv) {
   pack_command->add_option("LIST_OR_DIR", input, "list file (one sample folder a line), a sample folder, or a folder of them")->required();
   pack_command->add_option("-o,--output", output, "the file to write; default: LIST_OR_DIR with the extension .h5");
   pack_command->add_option("--image_size", options.image_size, "resize to this square; default: keep the size");
+  pack_command->add_option("--inputs", options.inputs, "list or folder with samples of the same names: their views become inputs, the others targets");
   pack_command->add_option("--split", split, "mark all samples: train, val or test");
   pack_command->add_flag("--skip-broken", options.skip_broken, "leave broken samples out and name them, instead of stopping");
   pack_command->add_flag("--overwrite", options.overwrite, "replace an existing file");
@@ -175,8 +176,10 @@ int run(int argc, char** argv) {
     unpack(input, folder);
     std::printf("%s: written\n", folder.c_str());
   } else if (verify_command->parsed()) {
-    const std::int64_t views = verify_file(input, progress("verify"));
-    std::printf("%s: all %lld views and the content hash are right\n", input.c_str(), static_cast<long long>(views));
+    const Verified found = verify_file(input, progress("verify"));
+    for (const std::string& broken : found.broken) std::fprintf(stderr, "%s\n", broken.c_str());
+    if (!found.broken.empty()) throw_error<DataError>(input, ": ", found.broken.size(), " of ", found.views, " views are broken");
+    std::printf("%s: all %lld views and the content hash are right\n", input.c_str(), static_cast<long long>(found.views));
   } else if (info_command->parsed()) {
     print_info(input, cameras);
   } else if (scenes_command->parsed()) {

@@ -9,43 +9,21 @@
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "data/image_file.h"
+#include "data/list_file.h"
 #include "data/sha256.h"
 #include "data/vertical_lines.h"
+#include "runtime/io/atomic_file.h"
 #include "runtime/log.h"
 
 namespace mfl::data {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr const char* kCameras = "opencv_cameras.json";
-
-std::string trimmed(const std::string& s) {
-  const char* blank = " \t\r\n";
-  const auto first = s.find_first_not_of(blank);
-  return first == std::string::npos ? "" : s.substr(first, s.find_last_not_of(blank) - first + 1);
-}
-
-std::string last_component(const fs::path& p) {
-  const fs::path clean = p.lexically_normal();
-  return (clean.has_filename() ? clean.filename() : clean.parent_path().filename()).string();
-}
-
-// Names must tell samples apart: short where that is enough, else the whole entry.
-void name_samples(std::vector<SampleFolder>& samples) {
-  std::multiset<std::string> all;
-  for (const SampleFolder& s : samples) all.insert(last_component(s.path));
-  for (SampleFolder& s : samples)
-    if (const std::string short_name = last_component(s.path); all.count(short_name) == 1) s.name = short_name;
-  std::set<std::string> seen;
-  for (const SampleFolder& s : samples)
-    if (!seen.insert(s.name).second) throw_error<DataError>("the sample ", s.path, " is listed twice; a list names each sample once");
-}
-
-std::string up_file(const std::string& sample) { return (fs::path(sample) / ".." / "vertical_lines.npz").lexically_normal().string(); }
 
 std::string read_text(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
@@ -60,87 +38,95 @@ Sample scaled_sample(Sample s, int size) {
     v.camera = scaled(v.camera, v.image.width, v.image.height, size, size);
     v.image = resize_lanczos(v.image, size, size);
     for (int c = 0; c < 3; ++c) v.warp[c] *= x, v.warp[3 + c] *= y;
+    v.low.clear();   // resampling is 8-bit
+    v.stats = {.clipped = v.stats.clipped, .hull_iou = v.stats.hull_iou, .centroid_error = v.stats.centroid_error * static_cast<float>(x)};
   }
   return s;
 }
 
-}  // namespace
-
-std::vector<SampleFolder> find_samples(const std::string& given) {
+// The nearest folder above a sample that has a dataset.json, of the three above it; else the one above.
+std::string set_folder_of(const SampleFolder& s) {
+  const fs::path start = (fs::absolute(s.path).lexically_normal() / "..").lexically_normal();
   std::error_code error;
-  std::vector<SampleFolder> found;
-  if (fs::is_directory(given, error)) {
-    if (fs::exists(fs::path(given) / kCameras)) {
-      found.push_back({given, given});
-    } else {
-      for (const auto& e : fs::directory_iterator(given))
-        if (e.is_directory() && fs::exists(e.path() / kCameras)) found.push_back({e.path().filename().string(), e.path().string()});
-      std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
-    }
-    if (found.empty()) throw_error<DataError>(given, ": neither the folder nor a folder in it holds ", kCameras);
-  } else {
-    if (!fs::exists(given, error))
-      throw_error<DataError>(given, ": does not exist. Give a list file (one sample folder a line) or a folder of samples");
-    std::istringstream lines(read_text(given));
-    for (std::string line; std::getline(lines, line);) {
-      const std::string entry = trimmed(line);
-      if (entry.empty()) continue;
-      fs::path path = fs::path(given).parent_path() / entry;   // an absolute entry replaces the folder
-      if (!fs::exists(path, error) && fs::exists(entry, error)) path = entry;
-      found.push_back({entry, path.string()});
-    }
-    if (found.empty()) throw_error<DataError>(given, ": the list names no sample; it holds one sample folder a line");
+  for (fs::path p = start; const int level : {0, 1, 2}) {
+    if (fs::exists(p / kSetFile, error)) return p.string();
+    p = (p / (level < 2 ? ".." : ".")).lexically_normal();
   }
-  name_samples(found);
-  return found;
+  return start.string();
 }
 
-Sample read_sample(const SampleFolder& folder) {
-  const fs::path base = folder.path;
-  const std::string where = text("sample ", folder.name);
-  if (!fs::is_directory(base)) throw_error<DataError>(where, ": the folder ", folder.path, " does not exist");
-  const CameraFile file = read_camera_file((base / kCameras).string());
-  Sample s;
-  s.name = folder.name;
-  s.up = read_up_direction(up_file(folder.path));
-  for (std::size_t i = 0; i < file.frames.size(); ++i) {
-    const CameraFrame& f = file.frames[i];
-    const std::string view = text(where, ", view ", i);
-    if (f.file_path.empty())
-      throw_error<DataError>(view, ": ", (base / kCameras).string(), " names no image (\"file_path\" of frame ", i, ")");
-    View v;
-    v.name = fs::path(f.file_path).stem().string();
-    try {
-      v.image = read_image((base / f.file_path).string());
-    } catch (const DataError& e) {
-      throw_error<DataError>(view, ": ", e.what());
+// What the sets say that the samples come from, together.
+SetInfo merged_set(const std::vector<SampleFolder>& samples) {
+  SetInfo all;
+  auto recipes = nlohmann::json::array();
+  std::set<std::string> seen;
+  bool first = true;
+  for (const SampleFolder& s : samples) {
+    const std::string parent = set_folder_of(s);
+    if (!seen.insert(parent).second) continue;
+    const SetInfo one = read_set_file(parent);
+    const auto merge = [&](auto& to, const auto& from, const char* what) {
+      if (first) to = from;
+      if (to == from) return;
+      log_warning(parent, ": its ", what, " differs from that of the other folders; the packed file will not have one");
+      to.clear();
+    };
+    merge(all.ring_order, one.ring_order, "ring order");
+    merge(all.slot_names, one.slot_names, "table of prompt slots");
+    first = false;
+    for (const RecordingInfo& r : one.recordings) {
+      const auto same = std::find_if(all.recordings.begin(), all.recordings.end(), [&](const RecordingInfo& o) { return o.name == r.name; });
+      if (same == all.recordings.end()) all.recordings.push_back(r);
+      else if (!(*same == r))
+        throw_error<DataError>((fs::path(parent) / kSetFile).string(), ": the recording ", r.name, " has other frames or jumps than one of the same name in "
+                               "another folder. Names tell recordings apart: rename one");
     }
-    if (v.image.channels == 1) v.image = with_channels(v.image, 3);
-    v.camera = f.camera;
-    const int w = v.camera.width ? v.camera.width : v.image.width, h = v.camera.height ? v.camera.height : v.image.height;
-    if (w != v.image.width || h != v.image.height)
-      throw_error<DataError>(view, ": ", (base / f.file_path).string(), " is ", v.image.width, " x ", v.image.height,
-                             ", but the camera's intrinsics are for ", w, " x ", h, " (\"w\", \"h\"). One of the two is wrong");
-    v.camera.width = w, v.camera.height = h;
-    if (f.raw_frame) s.raw_frame = *f.raw_frame;
+    if (one.recipe != "{}") recipes.push_back(nlohmann::json::parse(one.recipe, nullptr, false));
+  }
+  all.recipe = recipes.dump();
+  return all;
+}
+
+// Input views of a sample come from the folder of the same name.
+class InputSource {
+ public:
+  explicit InputSource(const std::string& list_or_folder) {
+    if (list_or_folder.empty()) return;
+    for (SampleFolder& f : find_samples(list_or_folder)) folders_.emplace(f.name, f);
+    where_ = list_or_folder;
+  }
+  explicit operator bool() const { return !where_.empty(); }
+  const SampleFolder& of(const SampleFolder& target) const {
+    const auto it = folders_.find(target.name);
+    if (it == folders_.end())
+      throw_error<DataError>("sample ", target.name, ": ", where_, " has no sample of this name, so it has no input views");
+    return it->second;
+  }
+
+ private:
+  std::string where_;
+  std::map<std::string, SampleFolder> folders_;
+};
+
+std::size_t views_of(const SampleFolder& f, std::vector<RecordingInfo>& recordings) {
+  const fs::path path = fs::path(f.path) / kCameraFile;
+  std::error_code error;
+  if (!fs::exists(path, error)) throw_error<DataError>(path.string(), " does not exist. A sample folder holds it and its images");
+  return parse_sample_file(read_text(path), path.string(), recordings).images.size();
+}
+
+// A sample with the views of `inputs` as inputs and its own as targets.
+Sample with_inputs(Sample s, Sample inputs) {
+  for (View& v : s.views)
+    if (v.role == Role::both) v.role = Role::target;
+  for (View& v : inputs.views) {
+    v.role = Role::input;
     s.views.push_back(std::move(v));
   }
   return s;
 }
 
-void write_sample(const std::string& folder, const Sample& s) {
-  fs::create_directories(fs::path(folder) / "images");
-  CameraFile file;
-  file.id = s.name;
-  for (const View& v : s.views) {
-    CameraFrame f;
-    f.camera = v.camera, f.file_path = "images/" + v.name + ".png";
-    if (s.raw_frame >= 0) f.raw_frame = s.raw_frame;
-    write_png((fs::path(folder) / f.file_path).string(), v.image);
-    file.frames.push_back(std::move(f));
-  }
-  write_camera_file((fs::path(folder) / kCameras).string(), file);
-}
+}  // namespace
 
 PackResult pack(const std::vector<SampleFolder>& folders, const std::string& output, const PackOptions& o) {
   PackResult result;
@@ -149,16 +135,18 @@ PackResult pack(const std::vector<SampleFolder>& folders, const std::string& out
     result.left_out.push_back(f.name);
   };
 
+  const InputSource inputs(o.inputs);
   // The number of samples and views must be known before the file is made. A sample that turns out to be broken later (its
   // images) starts the packing again without it.
   std::vector<SampleFolder> good = folders;
   for (;;) {
     PackInfo info;
+    static_cast<SetInfo&>(info) = merged_set(good);
     std::vector<SampleFolder> readable;
     for (const SampleFolder& f : good) {
       try {
-        const CameraFile cameras = read_camera_file((fs::path(f.path) / kCameras).string());
-        info.max_views = std::max(info.max_views, static_cast<int>(cameras.frames.size()));
+        const std::size_t views = views_of(f, info.recordings) + (inputs ? views_of(inputs.of(f), info.recordings) : 0);
+        info.max_views = std::max(info.max_views, static_cast<int>(views));
         readable.push_back(f);
       } catch (const DataError& e) {
         if (!o.skip_broken) throw_error<DataError>("sample ", f.name, ": ", e.what());
@@ -168,7 +156,8 @@ PackResult pack(const std::vector<SampleFolder>& folders, const std::string& out
     if (readable.empty()) throw_error<DataError>("no sample is left to pack into ", output);
     info.samples = static_cast<std::int64_t>(readable.size());
     nlohmann::json recipe{{"tool", "mfl_data pack"}, {"image_size", o.image_size}, {"resample", "lanczos3 of 8-bit premultiplied RGBA"},
-                          {"left_out", result.left_out}, {"sources", nlohmann::json::array()}};
+                          {"left_out", result.left_out}, {"sources", nlohmann::json::array()}, {"sets", nlohmann::json::parse(info.recipe)}};
+    if (inputs) recipe["inputs"] = o.inputs;
     for (const SampleFolder& f : readable) recipe["sources"].push_back(f.path);
     info.recipe = recipe.dump();
 
@@ -182,7 +171,9 @@ PackResult pack(const std::vector<SampleFolder>& folders, const std::string& out
 #pragma omp parallel for schedule(dynamic, 1)
       for (int i = 0; i < n; ++i) {
         try {
-          block[i] = read_sample(readable[first + i]);
+          std::vector<RecordingInfo> recordings = info.recordings;   // all are known: the copy does not grow
+          block[i] = read_sample(readable[first + i], recordings);
+          if (inputs) block[i] = with_inputs(std::move(block[i]), read_sample(inputs.of(readable[first + i]), recordings));
           if (o.image_size > 0) block[i] = scaled_sample(std::move(block[i]), o.image_size);
         } catch (...) {
           errors[i] = std::current_exception();
@@ -191,7 +182,7 @@ PackResult pack(const std::vector<SampleFolder>& folders, const std::string& out
       for (int i = 0; i < n; ++i) {
         try {
           if (errors[i]) std::rethrow_exception(errors[i]);
-          block[i].split = o.split;
+          if (o.split != Split::unassigned) block[i].split = o.split;
           if (!writer) {
             info.width = block[i].views[0].image.width, info.height = block[i].views[0].image.height;
             writer = std::make_unique<ViewWriter>(output, info, o.overwrite);
@@ -216,40 +207,67 @@ PackResult pack(const std::vector<SampleFolder>& folders, const std::string& out
   }
 }
 
-void unpack(const std::string& file, const std::string& folder, const std::string& list_name) {
+void unpack(const std::string& file, const std::string& folder) {
   const ViewReader reader(file);
+  if (reader.files() != 1) throw_error<DataError>(file, ": is a list of ", reader.files(), " packed files; unpack them one by one");
   fs::create_directories(folder);
-  std::ofstream list(fs::path(folder) / list_name);
+  const SetInfo& set = reader.file(0);
+  write_set_file(folder, set);
+  std::map<std::string, std::ofstream> lists;
+  const auto list = [&](const char* name, const std::string& sample) {
+    auto& out = lists[name];
+    if (!out.is_open()) out.open(fs::path(folder) / name);
+    out << sample << '\n';
+  };
   for (std::int64_t s = 0; s < reader.size(); ++s) {
-    write_sample((fs::path(folder) / reader.sample_name(s)).string(), reader.sample(s));
-    list << reader.sample_name(s) << '\n';
+    const std::string& name = reader.sample_name(s);
+    const fs::path to(name);
+    if (to.is_absolute() || name.find('\0') != std::string::npos || std::any_of(to.begin(), to.end(), [](const fs::path& p) { return p == ".."; }))
+      throw_error<DataError>(file, ": the sample name \"", name, "\" leads out of ", folder);
+    write_sample((fs::path(folder) / to).string(), reader.sample(s), set.recordings);
+    list("data_all.txt", name);
+    const Split split = reader.split(s);
+    list(split == Split::val ? "data_val.txt" : split == Split::test ? "data_test.txt" : "data_train.txt", name);
   }
-  list.close();
-  if (!list) throw_error<DataError>((fs::path(folder) / list_name).string(), ": cannot be written");
+  for (auto& [name, out] : lists) {
+    out.close();
+    if (!out) throw_error<DataError>((fs::path(folder) / name).string(), ": cannot be written");
+  }
 }
 
-std::string ensure_packed(const std::string& dataset_path, const std::string& cache_dir, int image_size) {
-  std::string file = dataset_path;
-  bool names_split = false;
-  for (const std::string suffix : {"#train", "#val", "#test"})
-    if (file.ends_with(suffix)) file.resize(file.size() - suffix.size()), names_split = true;
-  const std::string extension = fs::path(file).extension().string();
-  if (extension == ".h5" || extension == ".hdf5") return dataset_path;
-  if (names_split) throw_error<ConfigError>(dataset_path, ": only a packed file has splits; ", file, " is a list or a folder");
-  std::error_code error;
-  const std::vector<SampleFolder> samples = find_samples(file);
+namespace {
 
+bool is_packed_name(const std::string& path) {
+  const std::string extension = fs::path(path).extension().string();
+  return extension == ".h5" || extension == ".hdf5";
+}
+
+// Splits "path#val" into "path" and "#val".
+std::pair<std::string, std::string> split_off(const std::string& given) {
+  for (const std::string suffix : {"#train", "#val", "#test"})
+    if (given.ends_with(suffix)) return {given.substr(0, given.size() - suffix.size()), suffix};
+  return {given, ""};
+}
+
+// Packs folders once, under a name that follows from their content.
+std::string packed_once(const std::vector<SampleFolder>& samples, const std::string& what, const std::string& cache_dir, int image_size) {
+  std::error_code error;
   Sha256 hash;
   hash.add(text("mfl-views ", kFormatVersion, " image_size ", image_size, '\n'));
+  std::set<std::string> parents, sets;
+  std::vector<RecordingInfo> ignored;
   for (const SampleFolder& s : samples) {
     hash.add(s.name).add("\n");
-    const fs::path cameras = fs::path(s.path) / kCameras;
+    const fs::path cameras = fs::path(s.path) / kCameraFile, parent = (fs::path(s.path) / "..").lexically_normal();
     if (!fs::exists(cameras, error)) throw_error<DataError>("sample ", s.name, ": ", cameras.string(), " does not exist");
     const std::string json = read_text(cameras);
     hash.add(json);
-    if (const auto up = read_up_direction(up_file(s.path))) hash.add(up->data(), sizeof *up);
-    for (const CameraFrame& f : parse_camera_file(json, cameras.string()).frames) {
-      const fs::path image = fs::path(s.path) / f.file_path;
+    if (parents.insert(parent.string()).second)
+      if (const auto up = read_up_direction((parent / "vertical_lines.npz").string())) hash.add(up->data(), sizeof *up);
+    const fs::path set = fs::path(set_folder_of(s)) / kSetFile;
+    if (sets.insert(set.string()).second && fs::exists(set, error)) hash.add(read_text(set));
+    for (const std::string& file : parse_sample_file(json, cameras.string(), ignored).images) {
+      const fs::path image = fs::path(s.path) / file;
       const auto bytes = fs::file_size(image, error);
       if (error) throw_error<DataError>("sample ", s.name, ": the image ", image.string(), " does not exist");
       hash.add(text(bytes, ' ', fs::last_write_time(image).time_since_epoch().count(), '\n'));
@@ -268,14 +286,52 @@ std::string ensure_packed(const std::string& dataset_path, const std::string& ca
   } const unlock{lock};
   if (::flock(lock, LOCK_EX) != 0) log_warning(lock_path, ": cannot be locked (", std::strerror(errno), ")");
   if (fs::exists(packed)) {
-    log_info(dataset_path, ": using its packed form ", packed.string());
+    log_info(what, ": using its packed form ", packed.string());
     return packed.string();
   }
-  log_info(dataset_path, ": packing ", samples.size(), " samples once into ", packed.string(), " at ", image_size, " x ", image_size);
+  log_info(what, ": packing ", samples.size(), " samples once into ", packed.string(), " at ", image_size, " x ", image_size);
   PackOptions options;
   options.image_size = image_size;
   pack(samples, packed.string(), options);
   return packed.string();
+}
+
+}  // namespace
+
+std::string ensure_packed(const std::string& dataset_path, const std::string& cache_dir, int image_size) {
+  const auto [path, suffix] = split_off(dataset_path);
+  if (is_packed_name(path)) return dataset_path;
+  std::error_code error;
+  if (!is_list_file(path) || fs::is_directory(path, error) || !fs::exists(path, error))
+    return packed_once(find_samples(path), path, cache_dir, image_size) + suffix;
+
+  // A list: packed files stay what they are, folders go into one packed file.
+  std::vector<SampleFolder> folders;
+  std::vector<std::string> files;
+  for (const ListEntry& e : read_list_file(path)) {
+    const auto [target, own] = split_off(e.path);
+    if (is_packed_name(target)) {
+      files.push_back(fs::absolute(target).lexically_normal().string() + own);
+      continue;
+    }
+    if (!own.empty()) throw_error<ConfigError>(path, ", line ", e.line, ": ", e.entry, ": only a packed file has splits; this is a folder");
+    if (fs::is_directory(target, error) && !fs::exists(fs::path(target) / kCameraFile, error)) {
+      for (SampleFolder& f : find_samples(target)) folders.push_back(std::move(f));
+    } else {
+      folders.push_back({e.entry, target});
+    }
+  }
+  if (folders.empty()) return dataset_path;
+  name_samples(folders);
+  const std::string packed = packed_once(folders, path, cache_dir, image_size);
+  if (files.empty()) return packed + suffix;
+  std::string list = fs::absolute(packed).lexically_normal().string() + "\n";
+  for (const std::string& f : files) list += f + "\n";
+  const fs::path out = fs::path(cache_dir) / text("set_", hex(Sha256().add(list).finish()).substr(0, 16), ".txt");
+  io::AtomicFile file(out);
+  file.write(list);
+  file.commit();
+  return out.string() + suffix;
 }
 
 }  // namespace mfl::data

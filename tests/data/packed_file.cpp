@@ -72,11 +72,12 @@ TEST(PackedFile, ReturnsWhatWasWritten) {
     w.finish();
   }
   EXPECT_FALSE(fs::exists(path + ".part"));
-  EXPECT_EQ(verify_file(path), 5);
+  EXPECT_EQ(verify_file(path).views, 5);
+  EXPECT_TRUE(verify_file(path).broken.empty());
   const ViewReader r(path);
   ASSERT_EQ(r.size(), 2);
   EXPECT_EQ(r.recipe(), info.recipe);
-  EXPECT_EQ(r.ring_order(), info.ring_order);
+  EXPECT_EQ(r.file(0).ring_order, info.ring_order);
   EXPECT_EQ(r.views(1), 2);
   EXPECT_FALSE(r.has_alpha(1));
   for (const Sample* s : {&a, &b}) {
@@ -131,7 +132,10 @@ TEST(PackedFile, AFlippedBitInAnImageIsNamed) {
   write_bytes(path, all);
   const ViewReader r(path);
   EXPECT_NO_THROW(r.read(1, 1));
-  for (const std::string& said : {message_of([&] { r.read(1, 2); }), message_of([&] { verify_file(path); })})
+  const Verified found = verify_file(path);
+  EXPECT_EQ(found.views, 12);
+  ASSERT_EQ(found.broken.size(), 1u);
+  for (const std::string& said : {message_of([&] { r.read(1, 2); }), found.broken[0]})
     EXPECT_TRUE(mentions(said, {"scenes.h5", "sample scene_000001", "view 2", "cam_002", "checksum", "pack it again"}));
 }
 
@@ -142,7 +146,12 @@ TEST(PackedFile, ATruncatedFileIsNamed) {
     const std::string cut = folder / "cut.h5";
     fs::copy_file(path, cut, fs::copy_options::overwrite_existing);
     fs::resize_file(cut, static_cast<std::uintmax_t>(share * static_cast<double>(fs::file_size(path))));
-    EXPECT_TRUE(mentions(message_of([&] { verify_file(cut); }), {"cut.h5"})) << share;
+    EXPECT_TRUE(mentions(message_of([&] {
+                           const Verified found = verify_file(cut);
+                           if (!found.broken.empty()) throw_error<DataError>(found.broken[0]);
+                         }),
+                         {"cut.h5"}))
+        << share;
   }
 }
 
@@ -169,12 +178,12 @@ TEST(PackedFile, AWrongVersionAndMissingTablesAreNamed) {
     return message_of([&] { ViewReader r(path); });
   };
   EXPECT_TRUE(mentions(changed([](hid_t f) {
-                         const std::int32_t two = 2;
+                         const std::int32_t three = 3;
                          const hid_t a = H5Aopen(f, "version", H5P_DEFAULT);
-                         H5Awrite(a, H5T_NATIVE_INT32, &two);
+                         H5Awrite(a, H5T_NATIVE_INT32, &three);
                          H5Aclose(a);
                        }),
-                       {"changed.h5", "version 2", "version 1"}));
+                       {"changed.h5", "version 3", "versions 1 to 2"}));
   EXPECT_TRUE(mentions(changed([](hid_t f) { H5Adelete(f, "version"); }), {"changed.h5", "packing did not end"}));
   for (const char* table : {"images", "cameras/K", "cameras/w2c", "view_count", "sample_name", "pixel_sha256"})
     EXPECT_TRUE(mentions(changed([&](hid_t f) { H5Ldelete(f, table, H5P_DEFAULT); }), {"changed.h5", table, "missing"}));
@@ -242,11 +251,90 @@ TEST_F(Folders, PackAndUnpackReturnEveryPixelAndCamera) {
   }
 }
 
-TEST_F(Folders, SixteenBitsPackAsTheirHighBytes) {
-  const Sample s = make_scene(options, 0);
-  for (const View& v : s.views) write_png16(folder / (s.name + "/images/" + v.name + ".png"), v.image);
+// 8 and 16 bits, grey, RGB and RGBA, in one sample: every pixel comes back, and so do the kinds.
+TEST_F(Folders, AnyMixOfDepthsAndChannelsComesBackToTheLastBit) {
+  const std::string images = folder / "scene_000000/images/";
+  std::vector<std::uint8_t> low(24 * 24 * 4);
+  for (std::size_t i = 0; i < low.size(); ++i) low[i] = static_cast<std::uint8_t>(i * 91 + 5);
+  const Image rgba = formula_image(24, 24, 4), rgb = formula_image(24, 24, 3), grey = formula_image(24, 24, 1);
+  write_png(images + "cam_000.png", rgba, low);
+  low.resize(24 * 24);
+  write_png(images + "cam_001.png", grey, low);
+  write_png(images + "cam_002.png", rgb);
   pack(find_samples(folder / "list.txt"), folder / "a.h5", {});
-  EXPECT_EQ(ViewReader(folder / "a.h5").read(0, 1).pixels, s.views[1].image.pixels);
+  const ViewReader r(folder / "a.h5");
+  EXPECT_EQ(r.read(0, 0).pixels, rgba.pixels);   // training reads the high bytes
+  EXPECT_EQ(r.bits(0, 0), 16);
+  EXPECT_EQ(r.channels(0, 1), 1);
+  EXPECT_EQ(r.bits(0, 2), 8);
+  EXPECT_TRUE(verify_file(folder / "a.h5").broken.empty());
+  unpack(folder / "a.h5", folder / "back");
+  for (const char* name : {"cam_000.png", "cam_001.png", "cam_002.png"}) {
+    std::vector<std::uint8_t> low_a, low_b;
+    const Image a = read_image(images + name, &low_a), b = read_image(folder / ("back/scene_000000/images/" + std::string(name)), &low_b);
+    EXPECT_EQ(a.channels, b.channels) << name;
+    EXPECT_EQ(a.pixels, b.pixels) << name;
+    EXPECT_EQ(low_a, low_b) << name;
+    EXPECT_EQ(low_a.empty(), std::string(name) == "cam_002.png") << name;
+  }
+  pack(find_samples(folder / "back/data_all.txt"), folder / "b.h5", {});
+  EXPECT_EQ(ViewReader(folder / "b.h5").content_hash(), r.content_hash());
+}
+
+// Every field of the format through the file and through folders.
+TEST_F(Folders, EverythingKnownAboutASampleComesBack) {
+  Sample s = make_scene(options, 7);
+  s.name = "mouse_b/frame_000123";
+  s.raw_frame = 5905, s.recording = 1, s.split = Split::test, s.up = Vec3{0.1, 0.2, 0.97};
+  s.raw_to_world = Mat4{0.1, 0, 0, 1.0 / 3, 0, 0.1, 0, 2, 0, 0, 0.1, -3, 0, 0, 0, 1};
+  View& v = s.views[1];
+  v.warp = {0.5, 1e-3, 12.25, 0, 0.51, 1.0 / 7, 1e-7, 0, 1}, v.zoom = 1.5, v.prompt_slot = 3, v.slot_error = 12.5f;
+  v.raw = SourceCamera{{1600.5, -5.9, 600, 0, 1610, 500, 0, 0, 1}, {1, 0, 0, 10, 0, 1, 0, 20, 0, 0, 1, 300, 0, 0, 0, 1}};
+  v.stats = {{3.25f, 4.5f}, {1, 2, 9, 8}, 0.125f, 0.93f, 0.7f};
+  s.views[2].role = Role::input, s.views[2].name = s.views[0].name;   // names need only differ within a role
+  PackInfo info;
+  info.width = info.height = 24, info.samples = 1, info.max_views = 3;
+  info.ring_order = {2, 0, 1}, info.slot_names = {"front", "front_right", "right", "back"};
+  info.recordings = {{"mouse_a", 18000, 100, {5900, 11800, 17700}}, {"mouse_b", 18000, 100, {5900}}};
+  info.recipe = R"({"tool":"test","zoom":1.5})";
+  {
+    ViewWriter w(folder / "a.h5", info, false);
+    w.add(s);
+    w.finish();
+  }
+  unpack(folder / "a.h5", folder / "back");
+  pack(find_samples(folder / "back/data_all.txt"), folder / "b.h5", {});
+  const ViewReader a(folder / "a.h5"), b(folder / "b.h5");
+  for (const ViewReader* r : {&a, &b}) {
+    const Sample back = r->sample(0);
+    EXPECT_EQ(back.raw_frame, s.raw_frame);
+    EXPECT_EQ(back.recording, 1);
+    EXPECT_EQ(back.split, s.split);
+    EXPECT_EQ(back.up, s.up);
+    EXPECT_EQ(back.raw_to_world, s.raw_to_world);
+    const View& w = back.views[1];
+    EXPECT_EQ(w.warp, v.warp);
+    EXPECT_EQ(w.zoom, v.zoom);
+    EXPECT_EQ(w.prompt_slot, 3);
+    EXPECT_EQ(w.slot_error, 12.5f);
+    EXPECT_EQ(w.raw, v.raw);
+    EXPECT_EQ(w.stats.centroid[1], 4.5f);
+    EXPECT_EQ(w.stats.box[3], 8);
+    EXPECT_EQ(w.stats.clipped, 0.125f);
+    EXPECT_EQ(w.stats.hull_iou, 0.93f);
+    EXPECT_EQ(w.stats.centroid_error, 0.7f);
+    EXPECT_FALSE(back.views[0].raw);
+    EXPECT_EQ(back.views[2].role, Role::input);
+    EXPECT_EQ(back.views[2].name, s.views[0].name);
+    EXPECT_EQ(back.views[2].image.pixels, s.views[2].image.pixels);
+    const PackedFile& f = r->file(0);
+    EXPECT_EQ(f.ring_order, info.ring_order);
+    EXPECT_EQ(f.slot_names, info.slot_names);
+    EXPECT_EQ(f.recordings, info.recordings);
+  }
+  EXPECT_EQ(a.sample_name(0), s.name);
+  EXPECT_EQ(a.file(0).recordings[1].piece(5899), 0);
+  EXPECT_EQ(a.file(0).recordings[1].piece(5900), 1);
 }
 
 TEST_F(Folders, ResizingScalesCamerasAndWarp) {
@@ -255,7 +343,7 @@ TEST_F(Folders, ResizingScalesCamerasAndWarp) {
   pack(find_samples(folder / "list.txt"), folder / "a.h5", o);
   const ViewReader r(folder / "a.h5");
   const Sample s = make_scene(options, 0);
-  EXPECT_EQ(r.width(), 12);
+  EXPECT_EQ(r.width(0), 12);
   EXPECT_EQ(r.camera(0, 0).fx, s.views[0].camera.fx * 0.5);
   EXPECT_EQ(r.camera(0, 0).cy, 6);
   EXPECT_EQ(r.warp(0, 0)[0], 0.5);
@@ -305,7 +393,7 @@ TEST_F(Folders, AListIsPackedOnceUntilItsDataChanges) {
   write_png(folder / "scene_000002/images/cam_001.png", formula_image(24, 24, 4));
   EXPECT_NE(ensure_packed(list, cache, 12), first);
   EXPECT_EQ(ensure_packed("x/y.h5#val", cache, 12), "x/y.h5#val");
-  EXPECT_THROW(ensure_packed(list + "#val", cache, 12), ConfigError);
+  EXPECT_EQ(ensure_packed(list + "#val", cache, 16), ensure_packed(list, cache, 16) + "#val");
 }
 
 // FaceLift's own sample: 32 views of 16-bit RGBA.

@@ -6,10 +6,6 @@
 
 namespace mfl::data::doctor {
 
-const char* name_of(Split s) {
-  return s == Split::train ? "train" : s == Split::val ? "val" : s == Split::test ? "test" : "unassigned";
-}
-
 SplitTable examine_splits(const Subject& subject) {
   SplitTable t;
   if (subject.kind == SubjectKind::recording) return t;

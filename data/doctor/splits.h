@@ -17,6 +17,5 @@ struct SplitTable {
 };
 SplitTable examine_splits(const Subject&);
 Findings check_splits(const Subject&, const SplitTable&);
-const char* name_of(Split);
 
 }  // namespace mfl::data::doctor

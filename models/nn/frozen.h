@@ -7,6 +7,7 @@
 #include "kernels/conv/conv2d.h"
 #include "kernels/elementwise/cast.h"
 #include "kernels/gemm/linear.h"
+#include "kernels/norm/group_norm.h"
 #include "kernels/norm/layer_norm.h"
 #include "runtime/module.h"
 
@@ -43,6 +44,27 @@ struct FrozenLayerNorm {
   Tensor forward(Ctx& cx, const Tensor& x, Purpose purpose) const {
     Tensor y = cx.compute(x.shape(), purpose);
     forward_into(cx, x, y);
+    return y;
+  }
+};
+
+struct FrozenGroupNorm {                           // act(norm(x)), act SiLU or nothing
+  Param &weight, &bias;                            // [C]
+  int groups;
+  float eps;
+  FrozenGroupNorm(Scope s, std::int64_t c, std::int64_t g, float e)
+      : weight(s.param("weight", {c})), bias(s.param("bias", {c})), groups(static_cast<int>(g)), eps(e) {}
+
+  void forward_into(Ctx& cx, ConstView x, bool silu, View y) const {   // y may be x
+    Tensor scratch;
+    if (!cx.device().is_cpu())
+      scratch = cx.arena.empty({group_norm_fwd_scratch(x.shape, groups)}, DType::f32, {"group norm partial sums"});
+    group_norm_fwd(cx.stream, {.x = x, .groups = groups, .weight = weight.value, .bias = bias.value, .eps = eps, .silu = silu,
+                               .y = y, .scratch = scratch});
+  }
+  Tensor forward(Ctx& cx, const Tensor& x, bool silu, Purpose purpose) const {
+    Tensor y = cx.compute(x.shape(), purpose);
+    forward_into(cx, x, silu, y);
     return y;
   }
 };

@@ -6,6 +6,7 @@
 #include "kernels/elementwise/fit.h"
 #include "kernels/elementwise/mix.h"
 #include "kernels/elementwise/normal.h"
+#include "kernels/elementwise/posterior.h"
 #include "kernels/embed/noise_embedding.h"
 #include "kernels/loss/weighted_mse.h"
 #include "kernels/optim/ema.h"
@@ -52,6 +53,25 @@ OpCase fill_normal_case(std::int64_t n, std::int64_t m) {
   return c;
 }
 std::vector<OpCase> fill_normal_cases() { return {fill_normal_case(1, 1), fill_normal_case(3, 129), fill_normal_case(2, 4096)}; }
+
+OpCase posterior_case(std::int64_t r, std::int64_t ch, bool mode) {
+  OpCase c;
+  c.name = text('R', r, "_C", ch, mode ? "_mode" : "");
+  // Some log-variances lie outside the clamp below, which only a wide draw shows.
+  c.inputs = {{"moments", {r, 2 * ch}, Role::work, false, [](Rng& g) { return g.below(8) == 0 ? -40.0 : 2 * g.normal(); }},
+              input("noise", {r, ch}, Role::accum)};
+  c.outputs = {output("y", {r, ch}), output("wide", {r, ch}, Role::accum)};
+  c.forward = [=](Run& run) {
+    for (const char* to : {"y", "wide"}) {
+      SamplePosterior a{.moments = run["moments"], .scale = 0.18215, .y = run[to]};
+      if (!mode) a.noise = run["noise"];
+      sample_posterior(run.stream, a);
+    }
+  };
+  c.terms = 100;   // the exponential of a number of size 3
+  return c;
+}
+std::vector<OpCase> posterior_cases() { return {posterior_case(1, 1, false), posterior_case(33, 4, false), posterior_case(257, 4, true)}; }
 
 OpCase weighted_mse_case(std::int64_t n, std::int64_t m) {
   OpCase c;
@@ -178,6 +198,7 @@ std::vector<OpCase> bicubic_cases() {
 }  // namespace
 MFL_OP_TESTS(Mix, mix_cases)
 MFL_OP_TESTS(FillNormal, fill_normal_cases)
+MFL_OP_TESTS(SamplePosterior, posterior_cases)
 MFL_OP_TESTS(WeightedMse, weighted_mse_cases)
 MFL_OP_TESTS(EmaUpdate, ema_cases)
 MFL_OP_TESTS(Fit, fit_cases)

@@ -10,6 +10,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "data/demo/command.h"
 #include "data/doctor/command.h"
 #include "data/image_file.h"
 #include "data/pack.h"
@@ -157,6 +158,7 @@ int run(int argc, char** argv) {
   scenes_command->add_flag("--overwrite", scenes.overwrite, "replace an existing file");
 
   int code = kExitOk;
+  demo::add_command(app);
   doctor::add_command(app, code);
   try {
     app.parse(argc, argv);

@@ -115,7 +115,9 @@ SamplerTable::SamplerTable(const Stream& s, Arena& arena, DType accum, std::vect
     : steps_(std::move(steps)) {
   const auto n = static_cast<std::int64_t>(steps_.size());
   auto upload = [&](std::int64_t columns, auto row_of) {
-    Tensor host = Tensor::on_heap({n, columns}, accum), device = arena.empty({n, columns}, accum, {"sampler's weights"});
+    Tensor device = arena.empty({n, columns}, accum, {"sampler's weights"});
+    if (s.device().is_meta()) return device;
+    Tensor host = Tensor::on_heap({n, columns}, accum);
     dispatch_float(accum, [&](auto t) {
       using T = decltype(t);
       for (std::int64_t i = 0; i < n; ++i)

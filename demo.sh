@@ -23,15 +23,16 @@ bin=build/$preset
 say "rendering scenes"
 rm -rf "$out"
 mkdir -p "$out"
-"$bin/mfl_data" scenes --output "$out/scenes.h5" --samples 8 --views 10 --image_size 64 --seed 1
+"$bin/mfl_data" scenes --output "$out/train.h5" --samples 60 --views 6 --image_size 64 --seed 1
+"$bin/mfl_data" scenes --output "$out/val.h5" --samples 2 --views 6 --image_size 64 --seed 1 --first 1000
 
 say "training on $device"
 "$bin/mfl_train" configs/tiny.yaml --device "$device" --output "$out/run" \
-  --set training.dataset.dataset_path="$out/scenes.h5" \
-  --set validation.dataset_path="$out/scenes.h5" --set validation.output_dir="$out/validation"
+  --set training.dataset.dataset_path="$out/train.h5" \
+  --set validation.dataset_path="$out/val.h5" --set validation.output_dir="$out/validation"
 
 say "done in $((SECONDS - started)) s"
-# Of views that the model was not given, from the run's own log.
+# Of views that the model was not given, of scenes that it was not trained on, from the run's own log.
 sed -nE 's/.*"event": *"validation".*"psnr_held_out": *([0-9.]+).*/\1/p' "$out/run/log.jsonl" |
   awk 'NR == 1 { first = $1 } { last = $1 } END { if (NR) printf "held-out PSNR  %.2f dB at the first validation, %.2f dB at the last (%+.2f dB)\n", first, last, last - first }'
 newest() { find "$out" -name "$1" -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-; }

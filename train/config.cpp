@@ -161,6 +161,8 @@ void visit_keys(Visitor& v, Config& c) {
   v("mfl.render.turntable_size", o.render.turntable_size);
   v("mfl.render.video_views", o.render.video_views);
   v("mfl.render.video_fps", o.render.video_fps);
+  v("mfl.render.video_size", o.render.video_size);
+  v("mfl.render.elevation", o.render.elevation);
   v("mfl.render.video", o.render.video);
 }
 
@@ -594,6 +596,9 @@ void check_rest(const Rules& r, const GslrmConfig& c) {
             '.');
   r.require(o.render.video_views > 0, "mfl.render.video_views", "must be positive, not ", o.render.video_views, '.');
   r.require(o.render.video_fps > 0, "mfl.render.video_fps", "must be positive, not ", o.render.video_fps, '.');
+  r.require(o.render.video_size >= 0, "mfl.render.video_size", "must not be negative, got ", o.render.video_size, '.');
+  r.require(std::abs(o.render.elevation) < 90, "mfl.render.elevation", "must be within 90 degrees, not ",
+            o.render.elevation, '.');
 }
 
 // FaceLift's first stage has flat keys of its own and no model.class_name.

@@ -146,7 +146,9 @@ struct MflConfig {
   } weights;
   struct Render {
     int turntable_views = 8, turntable_size = 384;  // the strip of the visuals
-    int video_views = 150, video_fps = 30;          // the video of a validation, at input size
+    int video_views = 150, video_fps = 30;          // the video of a validation
+    int video_size = 0;                             // its side; 0: of the input images
+    double elevation = 0;                           // of both turntables, degrees above the equator
     bool video = true;
     bool operator==(const Render&) const = default;
   } render;

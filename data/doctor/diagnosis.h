@@ -31,7 +31,7 @@ struct ImpliedIntrinsics {
   double common_ratio = 1, common_sigma = 0;  // of all cameras together; standard deviation
   std::vector<double> principal_error;        // pixels, declared to implied
   std::vector<double> ray_error_degrees;      // atan(|((cx - cx')/fx, (cy - cy')/fy)|)
-  double before = 0, after = 0;               // rms of the equations, px
+  double before = 0, after = 0;               // median of the equations, px
   int worst = 0;                              // view with the largest principal-point error
 };
 std::optional<ImpliedIntrinsics> imply_intrinsics(const Evidence&);  // nothing: too few equations

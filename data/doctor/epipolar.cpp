@@ -16,11 +16,12 @@ struct Interval {
 
 // e1, e2: orthonormal, across the baseline. A pixel across the epipolar line turns the plane by 1 / (f * distance of
 // the ray, whose depth is 1, from the baseline's direction).
-std::optional<Interval> interval(const Pinhole& c, const Silhouette& s, const Vec3& e1, const Vec3& e2) {
+std::optional<Interval> interval(const Pinhole& c, const Silhouette& s, const Vec3& e1, const Vec3& e2,
+                                 double least_sine) {
   const RayMap rays(c);
   const Vec3 d = rays.ray(s.centroid);
   const double x = dot(d, e1), y = dot(d, e2), across = std::hypot(x, y);
-  if (across < 0.4 * length(d)) return {};  // within 24 degrees of the baseline
+  if (across < least_sine * length(d)) return {};
   Interval t;
   t.middle = std::atan2(y, x);
   const double cos = x / across, sin = y / across;
@@ -28,7 +29,7 @@ std::optional<Interval> interval(const Pinhole& c, const Silhouette& s, const Ve
     const Vec3 r = rays.ray(p);
     const double u = dot(r, e1), v = dot(r, e2);
     const double front = cos * u + sin * v;
-    if (!(front > 0.2 * length(r))) return {};  // the outline reaches the baseline
+    if (!(front > 0.5 * least_sine * length(r))) return {};  // the outline reaches the baseline
     const double angle = std::atan2(cos * v - sin * u, front);
     t.low = std::min(t.low, angle), t.high = std::max(t.high, angle);
   }
@@ -49,14 +50,14 @@ double median(std::vector<double> v) {
 }
 
 std::optional<std::array<double, 2>> tangency(const Pinhole& x, const Silhouette& a, const Pinhole& y,
-                                              const Silhouette& b) {
+                                              const Silhouette& b, double least_sine) {
   if (a.hull.size() < 3 || b.hull.size() < 3 || a.clipped() || b.clipped()) return {};
   const Vec3 cx = x.centre(), cy = y.centre(), baseline = cy - cx;
   if (!(length(baseline) > 1e-6 * (length(cx) + length(cy)))) return {};
   const Vec3 along = unit(baseline);
   const Vec3 helper = std::abs(along[0]) < 0.6 ? Vec3{1, 0, 0} : Vec3{0, 1, 0};
   const Vec3 e1 = unit(cross(along, helper)), e2 = cross(along, e1);
-  const auto first = interval(x, a, e1, e2), second = interval(y, b, e1, e2);
+  const auto first = interval(x, a, e1, e2, least_sine), second = interval(y, b, e1, e2, least_sine);
   if (!first || !second) return {};
   const double apart = wrapped(second->middle - first->middle),
                scale = 0.5 * (first->pixels_per_radian + second->pixels_per_radian);

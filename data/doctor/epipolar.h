@@ -13,11 +13,11 @@
 namespace mfl::data::doctor {
 
 // How far the tangent planes of outline `a`, seen by camera `x`, are from those of outline `b`, seen by camera `y`: in
-// pixels (angle times focal length times sine of the ray to the baseline, mean of the two views). Nothing where the
-// pair cannot tell: an outline is empty or cut by the image border, the centres coincide, or the baseline passes near
-// the animal.
+// pixels (angle times focal length times distance of the ray from the baseline's direction, mean of the two views).
+// Nothing where the pair cannot tell: an outline is empty or cut by the image border, the centres coincide, or the sine
+// of the angle between baseline and animal is below `least_sine`.
 std::optional<std::array<double, 2>> tangency(const Pinhole& x, const Silhouette& a, const Pinhole& y,
-                                              const Silhouette& b);
+                                              const Silhouette& b, double least_sine = 0.4);
 
 // What the views of a moment claim together: cameras and the outlines that they see.
 struct Frame {

@@ -19,16 +19,25 @@ double unit_of(const Subject& s) {  // pixels of this image that are one pixel a
   return std::max(1.0, s.samples[s.examined[0].sample].views[0].camera.width / 512.0);
 }
 
-// The one view whose absence makes the others agree, if there is one.
-std::optional<std::size_t> culprit(const Geometry& g) {
+// The one view whose absence makes the others agree, if there is one: by the hull, else by the tangents.
+std::optional<std::size_t> culprit(const Geometry& g, double tolerance) {
   if (g.rows.size() < 4) return {};
-  std::vector<double> without;
-  for (const GeometryRow& r : g.rows) without.push_back(r.iou_without);
-  const std::size_t best = static_cast<std::size_t>(std::max_element(without.begin(), without.end()) - without.begin());
-  double next = 0;
-  for (std::size_t i = 0; i < without.size(); ++i)
-    if (i != best) next = std::max(next, without[i]);
-  return without[best] > 0.9 && next < 0.9 && without[best] > next + 0.08 ? std::optional(best) : std::nullopt;
+  const auto largest = [&](double GeometryRow::*field) {
+    std::size_t best = 0;
+    for (std::size_t i = 1; i < g.rows.size(); ++i)
+      if (g.rows[i].*field > g.rows[best].*field) best = i;
+    double next = 0;
+    for (std::size_t i = 0; i < g.rows.size(); ++i)
+      if (i != best) next = std::max(next, g.rows[i].*field);
+    return std::pair{best, next};
+  };
+  const auto [by_hull, hull_next] = largest(&GeometryRow::iou_without);
+  const double without = g.rows[by_hull].iou_without;
+  if (without > 0.9 && hull_next < 0.9 && without > hull_next + 0.08) return by_hull;
+  const auto [by_lines, lines_next] = largest(&GeometryRow::disagreement);
+  if (g.rows[by_lines].disagreement > 2 * tolerance && lines_next < 0.5 * g.rows[by_lines].disagreement)
+    return by_lines;
+  return {};
 }
 
 }  // namespace
@@ -61,7 +70,8 @@ Geometry examine_geometry(const Subject& subject, const ExamineOptions& o) {
     for (const GeometryRow& r : g.rows)
       g.worst_iou = std::min(g.worst_iou, r.iou), g.worst_centroid = std::max(g.worst_centroid, r.centroid);
   const double tolerance = 1.5 * unit_of(subject);
-  const bool wrong = g.worst_iou < 0.9 || (g.equations.equations && g.equations.median > tolerance) ||
+  const bool wrong = g.worst_iou < 0.9 || culprit(g, tolerance) ||
+                     (g.equations.equations && g.equations.median > tolerance) ||
                      cost_of(e) > std::max(8.0, 4 * tolerance);
   if (o.diagnose && wrong) {
     g.poses = diagnose_poses(e);
@@ -115,12 +125,12 @@ Findings check_geometry(const Subject& subject, const Geometry& g) {
   }
   const bool explained =
       std::any_of(out.begin(), out.end(), [](const Finding& f) { return f.severity == Severity::error; });
-  if (const auto bad = culprit(g); bad && !explained)
+  if (const auto bad = culprit(g, tolerance))
     out.push_back(
-        {hull_bad ? Severity::error : Severity::warning, "one camera does not fit the others", text("camera ", *bad),
-         "outlines that agree",
-         text("without it the hull fills ", percent(g.rows[*bad].iou_without), " of the other views' outlines"),
-         "Was it moved, or are its frames shifted in time?"});
+        {Severity::error, "one camera does not fit the others", text("camera ", *bad), "outlines that agree",
+         text("tangents off by ", fixed(g.rows[*bad].disagreement, 1), " px in the median; without it the hull fills ",
+              percent(g.rows[*bad].iou_without), " of the other views' outlines"),
+         "Was it moved or turned, or are its frames shifted in time?"});
   std::size_t worst = 0;
   for (std::size_t v = 0; v < g.rows.size(); ++v)
     if (g.rows[v].iou < g.rows[worst].iou) worst = v;

@@ -17,7 +17,7 @@ class Problem {
       if (e.frames[f].cameras != rig_) continue;
       for (std::size_t i = 0; i < rig_.size(); ++i)
         for (std::size_t j = i + 1; j < rig_.size(); ++j)
-          if (tangency(rig_[i], *e.frames[f].outlines[i], rig_[j], *e.frames[f].outlines[j]))
+          if (tangency(rig_[i], *e.frames[f].outlines[i], rig_[j], *e.frames[f].outlines[j], 0.5))
             pairs_.push_back({f, i, j});
     }
   }
@@ -33,9 +33,10 @@ class Problem {
     c.cx += own[1] * c.width, c.cy += own[2] * c.width;
     return c;
   }
-  // Pixels of a 512-wide image; an equation that the parameters made impossible counts as the limit.
+  // Pixels of a 512-wide image. Pairs are chosen well off the baseline, so that they stay usable while cameras change;
+  // an equation that the parameters made impossible counts as the limit.
   void pair_residuals(const Equation& q, const Pinhole& a, const Pinhole& b, double* r) const {
-    const auto t = tangency(a, *e_.frames[q.frame].outlines[q.i], b, *e_.frames[q.frame].outlines[q.j]);
+    const auto t = tangency(a, *e_.frames[q.frame].outlines[q.i], b, *e_.frames[q.frame].outlines[q.j], 0.2);
     for (int k = 0; k < 2; ++k) r[k] = t ? std::clamp((*t)[k] / unit_, -kFar, kFar) : kFar;
   }
   std::vector<double> residuals(const std::vector<double>& p) const {
@@ -70,8 +71,10 @@ class Problem {
   }
   static double prior_sigma(std::size_t at) { return at == 0 ? 1.0 : (at - 1) % 3 == 0 ? 0.03 : 0.12; }
 
+  static constexpr double kFar = 200;
+
  private:
-  static constexpr double kFar = 200, kStep = 1e-4;
+  static constexpr double kStep = 1e-4;
   const Evidence& e_;
   const std::vector<Pinhole>& rig_;  // of the first frame; frames with other cameras are not used
   double unit_;
@@ -183,13 +186,12 @@ std::optional<ImpliedIntrinsics> imply_intrinsics(const Evidence& e) {
   for (double start : {-0.35, 0.35})
     if (Fit other = fit(problem, start); other.cost < best.cost) best = std::move(other);
   ImpliedIntrinsics found;
-  const auto rms = [&](const std::vector<double>& p) {
-    double sum = 0;
-    const std::vector<double> r = problem.residuals(p);
-    for (double v : r) sum += v * v;
-    return problem.unit() * std::sqrt(sum / static_cast<double>(r.size()));
+  const auto typical = [&](const std::vector<double>& p) {
+    std::vector<double> sizes;
+    for (double v : problem.residuals(p)) sizes.push_back(problem.unit() * std::abs(v));
+    return median(sizes);
   };
-  found.before = rms(std::vector<double>(problem.parameters(), 0)), found.after = rms(best.parameters);
+  found.before = typical(std::vector<double>(problem.parameters(), 0)), found.after = typical(best.parameters);
   found.common_ratio = std::exp(-best.parameters[0]), found.common_sigma = found.common_ratio * best.sigma_common;
   for (std::size_t i = 0; i < e.views(); ++i) {
     const Pinhole &was = e.frames[0].cameras[i], is = problem.camera(i, best.parameters);

@@ -23,7 +23,7 @@ td:first-child,th:first-child,.t td,.t th{text-align:left}.t td{white-space:norm
 .pair{display:flex;flex-wrap:wrap;gap:18px}.pair>div{flex:1 1 380px}.draw{width:100%;max-width:460px;display:block}
 .ring{fill:none;stroke:#c8d0d9;stroke-dasharray:4 4}.axis{stroke:#d5dae0;fill:none}.lab{font-size:11px;fill:#66707d}.num{font-size:12px;text-anchor:middle;fill:#1d232b}
 .cam{fill:#9fc9e8;stroke:#0b6fb8}.cam.bad{fill:#f2b8b5;stroke:#b3261e}.view{stroke:#0b6fb8;stroke-opacity:.25;fill:none}.animal{fill:#d9822b;fill-opacity:.8}.origin{stroke:#444;fill:none}.bar{fill:#0b6fb8}
-.views{display:flex;flex-wrap:wrap;gap:10px}figure{margin:0;width:168px}figure img{width:168px;display:block;border:1px solid var(--line);margin-bottom:3px}figcaption{font-size:12px;color:var(--soft)}
+.views{display:flex;flex-wrap:wrap;gap:10px}figure{margin:0;width:160px}figure img{width:160px;display:block;border:1px solid var(--line);margin-bottom:3px}figcaption{font-size:12px;color:var(--soft)}
 </style>)";
 
 std::string fixed(double v, int digits) {
@@ -151,7 +151,7 @@ std::string geometry_part(const Examination& e) {
           .cell(fixed(k.principal_error[i], 1), static_cast<int>(i) == k.worst ? "wrong" : "")
           .cell(fixed(k.ray_error_degrees[i], 2) + "&deg;");
     html += text("<h3>Intrinsics that the outlines imply, the poses being right</h3>", implied.end(),
-                 "<p class='small'>The outlines disagree by ", fixed(k.before, 1), " px (rms) as declared, by ",
+                 "<p class='small'>The outlines disagree by ", fixed(k.before, 1), " px (median) as declared, by ",
                  fixed(k.after, 2), " px with these. Common focal ratio ", fixed(k.common_ratio, 3), " &plusmn; ",
                  fixed(k.common_sigma, 3), ".</p>");
   }

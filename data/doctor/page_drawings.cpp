@@ -82,7 +82,8 @@ std::string side_view(const RigTable& rig, const std::vector<Vec3>& animal) {
   const auto height = [&](const Vec3& p) { return g.sign * (p[g.up] - rig.centre[g.up]); };
   std::string svg = "<svg viewBox='0 0 420 420' class='draw' role='img' aria-label='side view of the rig'>";
   svg +=
-      "<path d='M30 18V402M18 210H402' class='axis'/><text x='300' y='204' class='lab'>distance from the centre</text>";
+      "<path d='M30 18V402M18 210H402' class='axis'/><text x='402' y='226' class='lab' text-anchor='end'>distance from "
+      "the centre</text>";
   svg += format("<text x='36' y='28' class='lab'>%c%c</text>", g.sign > 0 ? '+' : '-', "XYZ"[g.up]);
   for (std::size_t i = 0; i < rig.rows.size(); ++i) {
     const Pinhole& c = rig.rows[i].camera;

@@ -62,10 +62,10 @@ Subject open_recording_subject(const std::string& path, const SubjectOptions& o)
   }
   for (const auto& e : errors)
     if (e) std::rethrow_exception(e);
-  if (frames.size() && frames.back() + 1 < recording.frames)
+  if (o.frames < recording.frames)
     subject.problems.push_back({Severity::note,
-                                text("frames 0 to ", frames.back(), " of ", recording.frames, " were looked at"), "",
-                                "", "", "--frames N reads further, in order"});
+                                text("the first ", o.frames, " of ", recording.frames, " frames were read"), "", "", "",
+                                "--frames N reads further, in order"});
   return subject;
 }
 

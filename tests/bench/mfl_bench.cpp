@@ -2,6 +2,7 @@
 // is a kernel that is verified.
 //
 //   mfl_bench kernels --device cuda --output tests/bench/results/h100/kernels.jsonl
+//   mfl_bench encoders --device cuda --images 8 --output tests/bench/results/h100/encoders.jsonl
 //   mfl_bench record --what "GS-LRM, a scene all in" --value 1.21 --unit s --command "mfl_train ..." --output FILE
 //   mfl_bench table FILE...
 #include <CLI/CLI.hpp>
@@ -14,6 +15,7 @@
 #include <thread>
 
 #include "runtime/error.h"
+#include "tests/bench/encoders.h"
 #include "tests/bench/machine.h"
 #include "tests/bench/table.h"
 #include "tests/support/op_case.h"
@@ -123,6 +125,20 @@ int kernels(const Options& o) {
   return 0;
 }
 
+int encoders(const Options& o, int images) {
+  const Device device = parse_device(o.device);
+  Output output(o.output);
+  const Json machine = bench::describe_machine(device);
+  for (const bench::EncoderTime& t : bench::time_encoders(device, parse_dtype(o.dtype), images, o.repeats)) {
+    std::printf("%-44s %9.3f ms   %6.2f GiB for %d\n", t.what.c_str(), t.milliseconds, t.peak_gib, images);
+    Json j = {{"kind", "figure"}, {"what", text(t.what, ", ", o.dtype, ", batch ", images)}, {"value", t.milliseconds}, {"unit", "ms"},
+              {"command", text("mfl_bench encoders --dtype ", o.dtype, " --images ", images)}};
+    j.update(machine);
+    output.put(j);
+  }
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -138,6 +154,14 @@ int main(int argc, char** argv) {
   run->add_option("--pause", o.pause_ms, "milliseconds between cases")->capture_default_str();
   run->add_flag("--all", o.all, "the small cases of the tests too");
   run->add_option("--output", o.output, "append JSON lines to this file");
+
+  int images = 8;
+  auto* frozen = app.add_subcommand("encoders", "time the diffusion stage's frozen encoders at full size");
+  frozen->add_option("--dtype", o.dtype, "bf16 or f32")->capture_default_str();
+  frozen->add_option("--device", o.device, "cuda, cuda:N or cpu")->capture_default_str();
+  frozen->add_option("--images", images, "batch")->check(CLI::Range(1, 1024))->capture_default_str();
+  frozen->add_option("--repeats", o.repeats, "timed runs")->check(CLI::Range(1, 100000))->capture_default_str();
+  frozen->add_option("--output", o.output, "append JSON lines to this file");
 
   std::string what, unit, command, record_device = o.device;
   double value = 0;
@@ -157,6 +181,7 @@ int main(int argc, char** argv) {
 
   try {
     if (*run) return kernels(o);
+    if (*frozen) return encoders(o, images);
     if (*record) {
       Json j = {{"kind", "figure"}, {"what", what}, {"value", value}, {"unit", unit}, {"command", command}};
       j.update(bench::describe_machine(parse_device(record_device)));

@@ -1,0 +1,74 @@
+#include "tests/bench/encoders.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "kernels/elementwise/cast.h"
+#include "kernels/elementwise/normal.h"
+#include "models/mvdiffusion/clip_vision.h"
+#include "models/mvdiffusion/vae.h"
+
+namespace mfl::bench {
+namespace {
+
+using namespace mvdiffusion;
+
+// A full-size network with normal weights of deviation 0.02 (norms too: only the time is of interest).
+template <class M, class Config>
+struct Network {
+  const Stream& s;
+  Arena weights, arena;
+  ParamStore store;
+  M net;
+  Ctx cx;
+  Network(const Stream& stream, DType compute, const Config& config)
+      : s(stream), weights(stream.device(), std::size_t{16} << 30, "weights"), arena(stream.device(), std::size_t{60} << 30, "activations"),
+        store(weights, Precision::of(compute), false), net(Scope{store}, config),
+        cx{.stream = stream, .arena = arena, .precision = Precision::of(compute), .saving = false} {
+    store.seal(s);
+    Tensor zero = Tensor::on_heap({1}, DType::i32, s.device());
+    fill_zero(s, zero);
+    fill_normal(s, {.x = store.values().reshape({1, store.flat_numel()}), .streams = zero, .purpose = Draw::init});
+    scale_(s, {.x = store.values(), .factor = 0.02});
+    if (store.precision().compute != store.precision().accum) cast(s, {.x = store.values(), .y = store.computes()});
+    net.prepare(s, weights, compute);
+    s.synchronize();
+  }
+  EncoderTime time(std::string what, int images, int repeats, const std::function<void()>& run) {
+    run();
+    std::vector<double> times;
+    arena.begin_step();
+    for (int i = 0; i < repeats; ++i) {
+      const Event begin = s.record();
+      run();
+      const Event end = s.record();
+      end.synchronize();
+      times.push_back(end.milliseconds_since(begin));
+    }
+    std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
+    return {std::move(what), times[static_cast<std::size_t>(repeats / 2)] / images,
+            static_cast<double>(arena.step_peak_bytes()) / double(1 << 30)};
+  }
+};
+
+}  // namespace
+
+std::vector<EncoderTime> time_encoders(Device device, DType compute, int images, int repeats) {
+  const Stream s = Stream::create(device, "bench");
+  const DType accum = Precision::of(compute).accum;
+  Tensor picture = Tensor::on_heap({images, 512, 512, 3}, accum, device);
+  fill_(s, {.x = picture, .value = 0.5});
+  std::vector<EncoderTime> times;
+  {
+    Network<ClipVision, ClipConfig> clip(s, compute, {});
+    times.push_back(clip.time("CLIP ViT-H/14, an image with its resize", images, repeats,
+                              [&] { clip.net.forward(clip.cx, clip_pixels(clip.cx, picture, clip.net.config().image)); }));
+  }
+  Network<Vae, VaeConfig> vae(s, compute, {});
+  const Tensor latents = vae.net.latents(vae.cx, vae.net.encode(vae.cx, picture));
+  times.push_back(vae.time("VAE encoder, a 512x512 image", images, repeats, [&] { vae.net.encode(vae.cx, picture); }));
+  times.push_back(vae.time("VAE decoder, a 512x512 image", images, repeats, [&] { vae.net.decode(vae.cx, latents); }));
+  return times;
+}
+
+}  // namespace mfl::bench

@@ -13,6 +13,7 @@
 
 #include "models/mvdiffusion/clip_vision.h"
 #include "models/mvdiffusion/prompts.h"
+#include "models/mvdiffusion/vae.h"
 #include "runtime/io/torch_file.h"
 #include "tests/models/diffusion_support.h"
 
@@ -133,6 +134,26 @@ TEST_F(PipelineFolder, AWrittenComponentLoadsAgain) {
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(json), {}), "{\n  \"a\": [\n    1,\n    2\n  ],\n  \"b\": 1\n}\n");
   EXPECT_TRUE(load_component(b.s, b.store, folder_ / "c", {.log = false}).complete());
   EXPECT_EQ(std::memcmp(a.store.values().view().data, b.store.values().view().data, a.store.values().bytes()), 0);
+}
+
+// The fuzz target's corpus (tests/fuzz/diffusers_config.cpp): each file is a configuration of one kind at most, or a DataError.
+TEST(DiffusersConfig, MalformedFilesAreRefused) {
+  int files = 0, good = 0;
+  for (const auto& entry : fs::directory_iterator(fs::path(MFL_SOURCE_DIR) / "tests" / "fuzz" / "corpus" / "diffusers_config")) {
+    ++files;
+    auto attempt = [&](auto read) {
+      try {
+        read(JsonConfig::read(entry.path()));
+        ++good;
+      } catch (const DataError&) {
+      }
+    };
+    attempt([](const JsonConfig& c) { VaeConfig::read(c); });
+    attempt([](const JsonConfig& c) { ClipConfig::read(c); });
+    attempt([](const JsonConfig& c) { read_schedule(c); });
+  }
+  EXPECT_GE(files, 20);
+  EXPECT_EQ(good, 3);
 }
 
 // ---- prompts ----

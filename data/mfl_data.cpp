@@ -14,6 +14,7 @@
 #include "data/doctor/command.h"
 #include "data/image_file.h"
 #include "data/pack.h"
+#include "data/preprocess/command.h"
 #include "data/scenes.h"
 #include "runtime/log.h"
 
@@ -159,6 +160,7 @@ int run(int argc, char** argv) {
 
   int code = kExitOk;
   demo::add_command(app);
+  preprocess::add_command(app);
   doctor::add_command(app, code);
   try {
     app.parse(argc, argv);

@@ -9,7 +9,7 @@ namespace mfl::data {
 struct VideoReader::Impl {
   std::string path;
   cv::VideoCapture in;
-  cv::Mat frame;                       // BGR
+  cv::Mat frame;  // BGR
   int width = 0, height = 0;
   double rate = 0;
   std::int64_t frames = 0, position = 0;
@@ -29,7 +29,8 @@ struct VideoReader::Impl {
   const cv::Mat& decode() {
     grab();
     if (!in.retrieve(frame) || frame.cols != width || frame.rows != height || frame.type() != CV_8UC3)
-      throw_error<DataError>(path, ": frame ", position - 1, " cannot be decoded to ", width, " x ", height, " with 3 channels");
+      throw_error<DataError>(path, ": frame ", position - 1, " cannot be decoded to ", width, " x ", height,
+                             " with 3 channels");
     return frame;
   }
 };
@@ -43,7 +44,8 @@ VideoReader::VideoReader(const std::string& path) : impl_(new Impl) {
     open = impl_->in.open(path, cv::CAP_FFMPEG);
   } catch (const cv::Exception&) {
   }
-  if (!open) throw_error<DataError>(path, ": cannot be opened as a video; it is damaged, incomplete, or of an unknown kind");
+  if (!open)
+    throw_error<DataError>(path, ": cannot be opened as a video; it is damaged, incomplete, or of an unknown kind");
   impl_->in.set(cv::CAP_PROP_ORIENTATION_AUTO, 0);
   impl_->width = static_cast<int>(impl_->in.get(cv::CAP_PROP_FRAME_WIDTH));
   impl_->height = static_cast<int>(impl_->in.get(cv::CAP_PROP_FRAME_HEIGHT));
@@ -67,13 +69,15 @@ std::int64_t VideoReader::position() const { return impl_->position; }
 
 void VideoReader::read(Image& rgb) {
   const cv::Mat& bgr = impl_->decode();
-  if (rgb.width != impl_->width || rgb.height != impl_->height || rgb.channels != 3) rgb = Image(impl_->width, impl_->height, 3);
+  if (rgb.width != impl_->width || rgb.height != impl_->height || rgb.channels != 3)
+    rgb = Image(impl_->width, impl_->height, 3);
   cv::Mat out(rgb.height, rgb.width, CV_8UC3, rgb.pixels.data());
   cv::cvtColor(bgr, out, cv::COLOR_BGR2RGB);
 }
 void VideoReader::read_grey(Image& grey) {
   const cv::Mat& bgr = impl_->decode();
-  if (grey.width != impl_->width || grey.height != impl_->height || grey.channels != 1) grey = Image(impl_->width, impl_->height, 1);
+  if (grey.width != impl_->width || grey.height != impl_->height || grey.channels != 1)
+    grey = Image(impl_->width, impl_->height, 1);
   cv::Mat out(grey.height, grey.width, CV_8UC1, grey.pixels.data());
   cv::cvtColor(bgr, out, cv::COLOR_BGR2GRAY);
 }

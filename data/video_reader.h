@@ -22,14 +22,14 @@ class VideoReader {
   int width() const;
   int height() const;
   double frames_per_second() const;
-  std::int64_t frames() const;         // as the container says; reading proves it
-  std::int64_t position() const;       // number of the next frame
+  std::int64_t frames() const;    // as the container says; reading proves it
+  std::int64_t position() const;  // number of the next frame
 
   // The next frame, RGB or luma (grey), into an image that is reused. Throws DataError when the video ends before
   // frames(), naming the frame; calling at the end is a DataError too.
   void read(Image& rgb);
   void read_grey(Image& grey);
-  void skip();                         // the next frame without converting it
+  void skip();  // the next frame without converting it
 
  private:
   struct Impl;

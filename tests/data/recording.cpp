@@ -22,7 +22,14 @@ RawCamera expected(int k) {
   RawCamera c;
   c.K = {1600.5 + k, -1.25 * k, 600.25, 0, 1610.75 - k, 490.5 + k, 0, 0, 1};
   const double a = 0.3 + 0.7 * k, b = 0.1 * k;
-  c.R = {std::cos(a), 0, std::sin(a), std::sin(b) * std::sin(a), std::cos(b), -std::sin(b) * std::cos(a), -std::cos(b) * std::sin(a), std::sin(b),
+  c.R = {std::cos(a),
+         0,
+         std::sin(a),
+         std::sin(b) * std::sin(a),
+         std::cos(b),
+         -std::sin(b) * std::cos(a),
+         -std::cos(b) * std::sin(a),
+         std::sin(b),
          std::cos(b) * std::cos(a)};
   c.T = {10.5 * k, -3.25, 300.0 + k};
   return c;
@@ -103,7 +110,8 @@ TEST(NewCam, WhatIsWrittenIsReadBackExactly) {
 TEST(NewCam, GeometryIsChecked) {
   RawCamera c = expected(1);
   for (std::size_t i = 0; i < 3; ++i) c.R[i] = -c.R[i];
-  EXPECT_TRUE(test::mentions(test::message_of([&] { check_raw_camera(c, "camera 1"); }), {"camera 1", "det R = -1", "mirror"}));
+  EXPECT_TRUE(
+      test::mentions(test::message_of([&] { check_raw_camera(c, "camera 1"); }), {"camera 1", "det R = -1", "mirror"}));
   c = expected(1), c.R[4] *= 1.01;
   EXPECT_TRUE(test::mentions(test::message_of([&] { check_raw_camera(c, "camera 1"); }), {"no rotation"}));
   c = expected(1), std::swap(c.K[2], c.K[6]);

@@ -256,7 +256,7 @@ TEST(FramePlan, RefusesWhatCannotBe) {
   EXPECT_TRUE(test::mentions(said([](auto& o) { o.num_samples = 0; }), {"--num_samples"}));
   EXPECT_TRUE(test::mentions(said([](auto& o) { o.interval = -1; }), {"--interval"}));
   EXPECT_TRUE(test::mentions(said([](auto& o) { o.val_ratio = 0.7, o.test_ratio = 0.4; }), {"--val_ratio"}));
-  EXPECT_TRUE(test::mentions(said([](auto& o) { o.guard_seconds = 2; }), {"--guard", "training"}));
+  EXPECT_TRUE(test::mentions(said([](auto& o) { o.guard_seconds = 2; }), {"--guard", "train"}));
   EXPECT_TRUE(test::mentions(said([](auto& o) { o.num_samples = 1; }), {"none for training"}));
 }
 

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <span>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>

@@ -110,6 +110,9 @@ encoder.to(torch.bfloat16).save_pretrained(f"{folder}/image_encoder", safe_seria
 normalizer = StableUnCLIPImageNormalizer(8)
 normalizer.mean.data += 0.25
 normalizer.save_pretrained(f"{folder}/image_normalizer")
+# An old file: torch.save before the zip form.
+os.remove(f"{folder}/image_normalizer/diffusion_pytorch_model.safetensors")
+torch.save(normalizer.state_dict(), f"{folder}/image_normalizer/diffusion_pytorch_model.bin", _use_new_zipfile_serialization=False)
 DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction", steps_offset=1,
               clip_sample=False, set_alpha_to_one=False).save_pretrained(f"{folder}/scheduler")
 DDPMScheduler(beta_schedule="squaredcos_cap_v2").save_pretrained(f"{folder}/image_noising_scheduler")

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/attention/softmax.h"
+#include "kernels/elementwise/bytes.h"
 #include "kernels/elementwise/fit.h"
 #include "kernels/elementwise/mix.h"
 #include "kernels/elementwise/normal.h"
@@ -53,6 +54,21 @@ OpCase fill_normal_case(std::int64_t n, std::int64_t m) {
   return c;
 }
 std::vector<OpCase> fill_normal_cases() { return {fill_normal_case(1, 1), fill_normal_case(3, 129), fill_normal_case(2, 4096)}; }
+
+// There and back: the bytes themselves are integers, which the parity check does not compare.
+OpCase bytes_case(std::int64_t n, bool round) {
+  OpCase c;
+  c.name = text('n', n, round ? "_round" : "");
+  c.inputs = {{"x", {n}, Role::accum, false, [](Rng& r) { return 0.5 + 0.4 * r.normal(); }}};
+  c.outputs = {{"bytes", {n}, Role::fixed, false, {}, DType::u8}, {"y", {n}, Role::accum, false}};
+  c.forward = [=](Run& r) {
+    to_bytes(r.stream, {.x = r["x"], .round = round, .y = r["bytes"]});
+    from_bytes(r.stream, {.x = r["bytes"], .y = r["y"]});
+  };
+  c.bf16 = false;
+  return c;
+}
+std::vector<OpCase> bytes_cases() { return {bytes_case(1, false), bytes_case(4099, false), bytes_case(129, true)}; }
 
 OpCase posterior_case(std::int64_t r, std::int64_t ch, bool mode) {
   OpCase c;
@@ -198,6 +214,7 @@ std::vector<OpCase> bicubic_cases() {
 }  // namespace
 MFL_OP_TESTS(Mix, mix_cases)
 MFL_OP_TESTS(FillNormal, fill_normal_cases)
+MFL_OP_TESTS(ImageBytes, bytes_cases)
 MFL_OP_TESTS(SamplePosterior, posterior_cases)
 MFL_OP_TESTS(WeightedMse, weighted_mse_cases)
 MFL_OP_TESTS(EmaUpdate, ema_cases)
@@ -216,6 +233,17 @@ TEST(FillNormal, IsTheGeneratorsStreamWhateverTheBatch) {
   for (std::uint64_t i = 0; i < 5; ++i) {
     EXPECT_EQ(x.data<double>()[i], Rng(3, Draw::sampler, 12, 9).normal_at(i));
     EXPECT_EQ(x.data<double>()[5 + i], Rng(3, Draw::sampler, 12, 4).normal_at(i));
+  }
+}
+
+TEST(ImageBytes, TruncateAsThePipelineDoesAndRoundOnTheWayOut) {
+  const Stream s = Stream::create(kCpu, "test");
+  const float values[] = {-0.5f, 0, 0.5f, 0.999f, 1, 2, NAN};
+  const int truncated[] = {0, 0, 127, 254, 255, 255, 0}, rounded[] = {0, 0, 128, 255, 255, 255, 0};   // 127.5 to even
+  Tensor y = Tensor::on_heap({7}, DType::u8);
+  for (bool round : {false, true}) {
+    to_bytes(s, {.x = make_view(static_cast<const void*>(values), {7}, DType::f32), .round = round, .y = y});
+    for (int i = 0; i < 7; ++i) EXPECT_EQ(y.data<std::uint8_t>()[i], (round ? rounded : truncated)[i]) << i;
   }
 }
 

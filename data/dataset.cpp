@@ -159,6 +159,15 @@ SamplePlan Dataset::plan(const Pick& pick) const {
     plan.contrast = static_cast<float>(a.contrast[0] + (a.contrast[1] - a.contrast[0]) * rng.uniform_at(3));
   }
 
+  if (o.crop_size > 0) {
+    Rng rng = rng_of(o, Draw::crop, pick);
+    const auto room = static_cast<std::uint32_t>(o.image_size - o.crop_size);
+    for (std::size_t k = 0; k < plan.views.size(); ++k) {
+      const int x = static_cast<int>(rng.below(room));
+      plan.corner.push_back({x, static_cast<int>(rng.below(room))});
+    }
+  }
+
   std::vector<Mat4> c2w;
   std::vector<Camera> cameras;
   for (int v : plan.views) {

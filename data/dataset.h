@@ -40,6 +40,7 @@ struct DatasetOptions {
   int image_size = 512;
   int num_views = 8;
   int num_input_views = 4;
+  int crop_size = 0;                         // side of a random square crop of every target; 0: no crops
   ViewRule rule = ViewRule::random;
   bool fewer_views = false;                  // fixed rule: a set whose samples all have fewer views uses what there is
   bool remove_alpha = false;
@@ -61,6 +62,7 @@ struct SamplePlan {
   std::vector<std::array<float, 4>> fxfycxcy;
   std::array<float, 3> background{};
   std::array<std::uint8_t, 3> background8{};
+  std::vector<std::array<int, 2>> corner;    // of each view's crop: x, y, uniform in [0, image_size - crop_size)
   bool flip = false;
   float rotation = 0, brightness = 1, contrast = 1;
 };

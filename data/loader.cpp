@@ -54,6 +54,10 @@ struct Loader::Impl {
       b.image = Tensor::pinned({B, V, S, S, C}, DType::f32, {"batch image"});
       b.c2w = Tensor::pinned({B, V, 4, 4}, DType::f32, {"batch cameras"});
       b.fxfycxcy = Tensor::pinned({B, V, 4}, DType::f32, {"batch intrinsics"});
+      if (const std::int64_t c = dataset->options().crop_size; c > 0) {
+        b.target = Tensor::pinned({B, V, c, c, C}, DType::f32, {"batch crops"});
+        b.target_fxfycxcy = Tensor::pinned({B, V, 4}, DType::f32, {"batch intrinsics"});
+      }
       b.index = Tensor::pinned({B, V, 2}, DType::i64, {"batch index"});
       b.background = Tensor::pinned({B, 3}, DType::f32, {"batch background"});
       b.num_input_views = dataset->options().num_input_views;
@@ -99,6 +103,11 @@ struct Loader::Impl {
       for (std::int64_t k = 0; k < V; ++k) {
         std::memcpy(f.c2w.data<float>() + (i * V + k) * 16, p.c2w[k].data(), 16 * sizeof(float));
         std::memcpy(f.fxfycxcy.data<float>() + (i * V + k) * 4, p.fxfycxcy[k].data(), 4 * sizeof(float));
+        if (f.target) {
+          float* shifted = f.target_fxfycxcy.data<float>() + (i * V + k) * 4;
+          std::memcpy(shifted, p.fxfycxcy[k].data(), 4 * sizeof(float));
+          shifted[2] -= static_cast<float>(p.corner[k][0]), shifted[3] -= static_cast<float>(p.corner[k][1]);
+        }
         f.index.data<std::int64_t>()[(i * V + k) * 2] = p.views[k];
         f.index.data<std::int64_t>()[(i * V + k) * 2 + 1] = dataset->reader().file_index(picks[i].sample);
       }
@@ -123,13 +132,23 @@ struct Loader::Impl {
     const SamplePlan& p = s.plans[item / V];
     try {
       const std::int64_t S = dataset->options().image_size;
-      dataset->render(p, item % V, s.raw[item], image + static_cast<std::int64_t>(item) * S * S * dataset->channels());
+      image += static_cast<std::int64_t>(item) * S * S * dataset->channels();
+      dataset->render(p, item % V, s.raw[item], image);
+      if (s.full.target) crop(image, p.corner[item % V], s.full.target, item);
     } catch (const Error&) {
       s.errors[item] = std::current_exception();
     } catch (const std::exception& e) {
       s.errors[item] = std::make_exception_ptr(Error(
           text("sample ", dataset->reader().sample_name(p.pick.sample), ", view ", p.views[item % V], ": ", e.what())));
     }
+  }
+
+  // The window of an image [S, S, C] at `corner` to crop `item` of [B, V, c, c, C].
+  void crop(const float* image, const std::array<int, 2>& corner, const Tensor& crops, int item) const {
+    const std::int64_t S = dataset->options().image_size, c = crops.shape()[2], C = crops.shape()[4];
+    float* to = crops.data<float>() + item * c * c * C;
+    for (std::int64_t y = 0; y < c; ++y)
+      std::memcpy(to + y * c * C, image + ((corner[1] + y) * S + corner[0]) * C, std::size_t(c * C) * sizeof(float));
   }
 
   // ---- threads ----
@@ -211,9 +230,10 @@ struct Loader::Impl {
     Batch& b = s.batch;
     const std::int64_t B = b.size();
     if (B == 0) {
-      b.image = b.c2w = b.fxfycxcy = b.index = b.background = {};
+      b.image = b.c2w = b.fxfycxcy = b.target = b.target_fxfycxcy = b.index = b.background = {};
     } else {
       b.image = s.full.image.rows(0, B), b.c2w = s.full.c2w.rows(0, B), b.fxfycxcy = s.full.fxfycxcy.rows(0, B);
+      if (s.full.target) b.target = s.full.target.rows(0, B), b.target_fxfycxcy = s.full.target_fxfycxcy.rows(0, B);
       b.index = s.full.index.rows(0, B), b.background = s.full.background.rows(0, B);
     }
     return b;
@@ -237,8 +257,10 @@ Batch Loader::upload(const Stream& stream, Arena& arena) {
   Slot& s = *impl_->current;
   Batch out = s.batch;
   if (out.size() == 0) return out;
-  for (Tensor Batch::*t : {&Batch::image, &Batch::c2w, &Batch::fxfycxcy, &Batch::index, &Batch::background}) {
+  for (Tensor Batch::*t : {&Batch::image, &Batch::c2w, &Batch::fxfycxcy, &Batch::target, &Batch::target_fxfycxcy,
+                           &Batch::index, &Batch::background}) {
     const Tensor& from = s.batch.*t;
+    if (!from) continue;
     Tensor to = arena.empty(from.shape(), from.dtype(), {"batch"});
     copy(stream, from, to);
     out.*t = to;

@@ -18,6 +18,8 @@ struct Batch {
   Tensor image;        // [B, V, H, W, C] f32 in [0, 1], composited; C = 3 or 4 (alpha last)
   Tensor c2w;          // [B, V, 4, 4] f32, row-major, OpenCV axes
   Tensor fxfycxcy;     // [B, V, 4] f32, pixels of `image`
+  Tensor target;       // [B, V, c, c, C] f32: crops of `image`; empty without DatasetOptions::crop_size
+  Tensor target_fxfycxcy;   // [B, V, 4] f32, pixels of `target`
   Tensor index;        // [B, V, 2] i64: view index in its sample, sample index in the file
   Tensor background;   // [B, 3] f32
   std::vector<std::string> names;   // of the samples

@@ -19,7 +19,7 @@ namespace mfl {
 
 // What a draw is for. Part of the key: two purposes never share numbers. Append only; stored runs depend on the values.
 enum class Draw : std::uint32_t { init = 1, sample_order = 2, views = 3, background = 4, augment = 5, test = 6, noise = 7, scene = 8,
-                                 posterior = 9, diffusion = 10, timestep = 11, drop = 12, embedding = 13, sampler = 14 };
+                                 posterior = 9, diffusion = 10, timestep = 11, drop = 12, embedding = 13, sampler = 14, crop = 15 };
 
 struct Philox4 {
   std::uint32_t v[4];

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <regex>
+#include <utility>
 
 #include "runtime/io/torch_file.h"
 #include "runtime/io/weight_file.h"
@@ -19,25 +19,17 @@ using io::Value;
 
 constexpr int kVersion = 1;
 
-// Bytes of a flat device buffer on the host, and pieces of it as tensors to write.
-class HostCopy {
- public:
-  HostCopy(const Stream& s, const Tensor& flat)
-      : flat_(std::make_shared<std::vector<std::byte>>(flat.bytes())), dtype_(flat.dtype()) {
-    copy(s, flat, make_view(static_cast<void*>(flat_->data()), flat.shape(), dtype_));
-  }
-  io::StoredTensor piece(std::int64_t first, Shape shape) const {
-    return io::stored(io::stored_type(dtype_), shape,
-                      [data = flat_, start = static_cast<std::size_t>(first) * size_of(dtype_)](
-                          std::uint64_t from, std::span<std::byte> into) {
-                        std::memcpy(into.data(), data->data() + start + from, into.size());
-                      });
-  }
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); }
 
- private:
-  std::shared_ptr<std::vector<std::byte>> flat_;
-  DType dtype_;
-};
+// Buffers of a checkpoint in CheckpointWriter::buffers_.
+enum Buffer : std::size_t { kValues, kExpAvg, kExpAvgSq, kFirstNetwork };
+
+std::vector<Tensor> state_of(const GslrmStage& stage) {
+  std::vector<Tensor> all = {stage.params.values(), stage.optimizer->exp_avg(), stage.optimizer->exp_avg_sq()};
+  for (const ParamStore* network : stage.networks.stores()) all.push_back(network->values());
+  return all;
+}
 
 Value betas(const OptimizerConfig& c) { return Value::tuple({c.beta1, c.beta2}); }
 
@@ -58,64 +50,6 @@ Value param_group(const OptimizerConfig& c, double lr, double initial_lr, double
   for (std::int64_t i = 0; i < count; ++i) params.push(first + i);
   g.set("params", params);
   return g;
-}
-
-// The `mfl` entry's configuration and counters go in as plain values that weights_only accepts.
-Value tree(GslrmStage& stage, const RunState& state, double learning_rate, const std::string& config_yaml) {
-  const Stream& s = stage.stream;
-  const HostCopy values(s, stage.params.values()), m(s, stage.optimizer->exp_avg()), v(s, stage.optimizer->exp_avg_sq());
-  Value model = Value::ordered_dict();
-  for (const Param& p : stage.params.all()) model.set(p.name, values.piece(p.first, p.shape));
-  for (ParamStore* network : stage.networks.stores()) {
-    const HostCopy weights(s, network->values());
-    for (const Param& p : network->all()) model.set(p.name, weights.piece(p.first, p.shape));
-  }
-  s.synchronize();
-
-  const OptimizerConfig& c = stage.optimizer->config();
-  const double base_lr = stage.config().training.optimizer.lr;
-  const std::vector<const Param*> order = stage.optimizer->checkpoint_order();
-  Value states = Value::dict();
-  for (std::size_t i = 0; i < order.size() && state.updates > 0; ++i) {
-    Value one = Value::dict();
-    one.set("step", io::stored_scalar(static_cast<float>(state.updates)));
-    one.set("exp_avg", m.piece(order[i]->first, order[i]->shape));
-    one.set("exp_avg_sq", v.piece(order[i]->first, order[i]->shape));
-    states.set(static_cast<std::int64_t>(i), one);
-  }
-  const auto decayed = static_cast<std::int64_t>(stage.optimizer->decayed());
-  Value groups = Value::list();
-  groups.push(param_group(c, learning_rate, base_lr, c.weight_decay, 0, decayed));
-  groups.push(param_group(c, learning_rate, base_lr, 0.0, decayed, static_cast<std::int64_t>(order.size()) - decayed));
-  Value optimizer = Value::dict();
-  optimizer.set("state", states);
-  optimizer.set("param_groups", groups);
-
-  Value scheduler = Value::dict();
-  scheduler.set("base_lrs", Value::list({base_lr, base_lr}));
-  scheduler.set("last_epoch", state.schedule_updates);
-  scheduler.set("verbose", false);
-  scheduler.set("_step_count", state.schedule_updates + 1);
-  scheduler.set("_get_lr_called_within_step", false);
-  scheduler.set("_last_lr", Value::list({learning_rate, learning_rate}));
-  scheduler.set("lr_lambdas", Value::list({Value::dict(), Value::dict()}));
-
-  Value ours = Value::dict();
-  ours.set("version", kVersion);
-  ours.set("seed", std::int64_t{stage.config().mfl.seed});
-  ours.set("data_step", static_cast<std::int64_t>(state.data_step));
-  ours.set("best", state.best ? Value(*state.best) : Value());
-  ours.set("best_pass", state.best_pass);
-  ours.set("config", config_yaml);
-
-  Value root = Value::dict();
-  root.set("model", model);
-  root.set("optimizer", optimizer);
-  root.set("lr_scheduler", scheduler);
-  root.set("fwdbwd_pass_step", state.passes);
-  root.set("param_update_step", state.updates);
-  root.set("mfl", ours);
-  return root;
 }
 
 // Into one parameter, on whatever device it lives.
@@ -158,6 +92,18 @@ weights::LossNetworkSources network_sources(const GslrmConfig& c) {
   return s;
 }
 
+std::uint64_t CheckpointWriter::staging_bytes(const GslrmStage& stage) {
+  std::uint64_t bytes = 0;
+  for (const Tensor& t : state_of(stage)) bytes += t.bytes();
+  return bytes;
+}
+
+CheckpointWriter::CheckpointWriter(GslrmStage& stage, fs::path directory, std::function<void(const SavedCheckpoint&)> done)
+    : stage_(stage), directory_(std::move(directory)), done_(std::move(done)), buffers_(state_of(stage)),
+      staging_(Tensor::pinned({static_cast<std::int64_t>(staging_bytes(stage))}, DType::u8, {"checkpoint staging"})),
+      stream_(Stream::create(stage.stream.device(), "checkpoint")), ready_(stage.stream.device()),
+      copied_(stage.stream.device()), before_wait_(stage.stream.device()), after_wait_(stage.stream.device()) {}
+
 CheckpointWriter::~CheckpointWriter() {
   try {
     wait();
@@ -166,30 +112,125 @@ CheckpointWriter::~CheckpointWriter() {
   }
 }
 
-void CheckpointWriter::wait() {
-  if (writing_.valid()) writing_.get();
+io::StoredTensor CheckpointWriter::piece(std::size_t buffer, std::int64_t first, Shape shape) const {
+  std::size_t at = static_cast<std::size_t>(first) * size_of(buffers_[buffer].dtype());
+  for (std::size_t b = 0; b < buffer; ++b) at += buffers_[b].bytes();
+  return io::stored(make_view(static_cast<const void*>(staging_.data<std::uint8_t>() + at), shape, buffers_[buffer].dtype()));
 }
 
-fs::path CheckpointWriter::save(GslrmStage& stage, const RunState& state, double learning_rate, const std::string& config_yaml,
-                                int keep) {
+void CheckpointWriter::save(const RunState& state, double learning_rate, const std::string& config_yaml, int keep) {
+  const auto start = Clock::now();
   wait();
-  const auto start = std::chrono::steady_clock::now();
-  Value root = tree(stage, state, learning_rate, config_yaml);
-  stall_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const fs::path path = directory_ / checkpoint_name(state.passes);
-  writing_ = std::async(std::launch::async, [this, root = std::move(root), path, keep, best = state.best_pass]() mutable {
+  stage_.stream.record(ready_);
+  stream_.wait(ready_);
+  std::int64_t at = 0;
+  for (const Tensor& from : buffers_) {
+    copy(stream_, from, make_view(staging_.data<std::uint8_t>() + at, from.shape(), from.dtype()));
+    at += static_cast<std::int64_t>(from.bytes());
+  }
+  stream_.record(copied_);
+  copying_ = true, waited_ = false;
+  current_ = {.path = directory_ / checkpoint_name(state.passes), .pass = state.passes};
+  writing_ = std::async(std::launch::async, [this, root = tree(state, learning_rate, config_yaml), path = current_.path, keep,
+                                             best = state.best_pass] {
+    copied_.synchronize();
+    const auto begin = Clock::now();
     io::write_torch_file(path, root);
-    root = {};
-    if (keep <= 0) return;
-    std::vector<CheckpointFile> all = list_checkpoints(directory_);
-    auto removable = [&](const CheckpointFile& f) { return f.pass != best && f.path != path; };
-    for (std::size_t i = 0, left = all.size(); i < all.size() && left > static_cast<std::size_t>(keep); ++i)
-      if (removable(all[i])) {
-        fs::remove(all[i].path);
-        --left;
-      }
+    if (keep > 0) {
+      std::vector<CheckpointFile> all = list_checkpoints(directory_);
+      auto removable = [&](const CheckpointFile& f) { return f.pass != best && f.path != path; };
+      for (std::size_t i = 0, left = all.size(); i < all.size() && left > static_cast<std::size_t>(keep); ++i)
+        if (removable(all[i])) {
+          fs::remove(all[i].path);
+          --left;
+        }
+    }
+    return seconds_since(begin);
   });
-  return path;
+  current_.stall_seconds = seconds_since(start);
+}
+
+void CheckpointWriter::before_update() {
+  if (!std::exchange(copying_, false)) return;
+  stage_.stream.record(before_wait_);
+  stage_.stream.wait(copied_);
+  stage_.stream.record(after_wait_);
+  waited_ = true;
+}
+
+void CheckpointWriter::poll() {
+  if (!writing_.valid() || writing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
+  if (waited_ && !after_wait_.done()) return;
+  wait();
+}
+
+void CheckpointWriter::wait() {
+  if (!writing_.valid()) return;
+  SavedCheckpoint saved = current_;
+  saved.write_seconds = writing_.get();
+  if (waited_) {
+    after_wait_.synchronize();
+    saved.stall_seconds += after_wait_.milliseconds_since(before_wait_) * 1e-3;
+  }
+  saved.bytes = fs::file_size(saved.path);
+  done_(saved);
+}
+
+// The `mfl` entry's configuration and counters go in as plain values that weights_only accepts.
+Value CheckpointWriter::tree(const RunState& state, double learning_rate, const std::string& config_yaml) const {
+  const GslrmStage& stage = stage_;
+  Value model = Value::ordered_dict();
+  for (const Param& p : stage.params.all()) model.set(p.name, piece(kValues, p.first, p.shape));
+  std::size_t buffer = kFirstNetwork;
+  for (const ParamStore* network : stage.networks.stores()) {
+    for (const Param& p : network->all()) model.set(p.name, piece(buffer, p.first, p.shape));
+    ++buffer;
+  }
+
+  const OptimizerConfig& c = stage.optimizer->config();
+  const double base_lr = stage.config().training.optimizer.lr;
+  const std::vector<const Param*> order = stage.optimizer->checkpoint_order();
+  Value states = Value::dict();
+  for (std::size_t i = 0; i < order.size() && state.updates > 0; ++i) {
+    Value one = Value::dict();
+    one.set("step", io::stored_scalar(static_cast<float>(state.updates)));
+    one.set("exp_avg", piece(kExpAvg, order[i]->first, order[i]->shape));
+    one.set("exp_avg_sq", piece(kExpAvgSq, order[i]->first, order[i]->shape));
+    states.set(static_cast<std::int64_t>(i), one);
+  }
+  const auto decayed = static_cast<std::int64_t>(stage.optimizer->decayed());
+  Value groups = Value::list();
+  groups.push(param_group(c, learning_rate, base_lr, c.weight_decay, 0, decayed));
+  groups.push(param_group(c, learning_rate, base_lr, 0.0, decayed, static_cast<std::int64_t>(order.size()) - decayed));
+  Value optimizer = Value::dict();
+  optimizer.set("state", states);
+  optimizer.set("param_groups", groups);
+
+  Value scheduler = Value::dict();
+  scheduler.set("base_lrs", Value::list({base_lr, base_lr}));
+  scheduler.set("last_epoch", state.schedule_updates);
+  scheduler.set("verbose", false);
+  scheduler.set("_step_count", state.schedule_updates + 1);
+  scheduler.set("_get_lr_called_within_step", false);
+  scheduler.set("_last_lr", Value::list({learning_rate, learning_rate}));
+  scheduler.set("lr_lambdas", Value::list({Value::dict(), Value::dict()}));
+
+  Value ours = Value::dict();
+  ours.set("version", kVersion);
+  ours.set("seed", std::int64_t{stage.config().mfl.seed});
+  ours.set("data_step", static_cast<std::int64_t>(state.data_step));
+  ours.set("best", state.best ? Value(*state.best) : Value());
+  ours.set("best_pass", state.best_pass);
+  ours.set("config", config_yaml);
+
+  Value root = Value::dict();
+  root.set("model", model);
+  root.set("optimizer", optimizer);
+  root.set("lr_scheduler", scheduler);
+  root.set("fwdbwd_pass_step", state.passes);
+  root.set("param_update_step", state.updates);
+  root.set("mfl", ours);
+  return root;
 }
 
 weights::Coverage load_weights(GslrmStage& stage, const fs::path& path, const std::vector<std::string>& allow_missing) {

@@ -496,8 +496,8 @@ void check_model(const Rules& r, const gslrm::ModelConfig& m) {
 
 void check_training(const Rules& r, const TrainingConfig& t, int image_size) {
   if (t.crop_size)
-    r.require(*t.crop_size > 0 && *t.crop_size <= image_size, "training.crop_size", "must be 1 to image_size (",
-              image_size, "), not ", *t.crop_size, '.');
+    r.require(*t.crop_size >= 16 && *t.crop_size <= image_size, "training.crop_size", "must be 16 to image_size (",
+              image_size, "), not ", *t.crop_size, "; the loss networks need 16 pixels a side.");
   r.one_of("training.runtime.amp_dtype", t.runtime.amp_dtype, {"bf16", "fp16"});
   r.require(t.runtime.grad_accum_steps > 0, "training.runtime.grad_accum_steps", "must be positive, not ",
             t.runtime.grad_accum_steps, '.');
@@ -556,7 +556,8 @@ void check_training(const Rules& r, const TrainingConfig& t, int image_size) {
               "must be positive, not ", *c.checkpoints_total_limit, "; leave it out to keep all.");
   r.require(t.logging.print_every > 0, "training.logging.print_every", "must be positive, not ", t.logging.print_every,
             '.');
-  r.require(t.logging.vis_every > 0, "training.logging.vis_every", "must be positive, not ", t.logging.vis_every, '.');
+  r.require(t.logging.vis_every >= 0, "training.logging.vis_every", "must not be negative, got ", t.logging.vis_every,
+            "; 0 turns the pictures off.");
   r.require(t.logging.wandb.log_every > 0, "training.logging.wandb.log_every", "must be positive, not ",
             t.logging.wandb.log_every, '.');
 }

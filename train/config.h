@@ -5,6 +5,7 @@
 // comment says "required" must be in the file.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -42,6 +43,7 @@ struct TrainingConfig {
     int batch_size_per_gpu = 0;  // required
     int num_workers = 0;         // required
     int prefetch_factor = 0;     // required; batches ahead, per worker
+    int batches_ahead() const { return std::clamp(prefetch_factor, 2, 4); }   // of all workers, in pinned memory
     bool operator==(const DataLoader&) const = default;
   } dataloader;
   gslrm::LossConfig losses;  // the six published weights are required
@@ -70,7 +72,7 @@ struct TrainingConfig {
     bool operator==(const Checkpointing&) const = default;
   } checkpointing;
   struct Logging {
-    std::int64_t print_every = 0, vis_every = 0;  // required; forward/backward passes
+    std::int64_t print_every = 0, vis_every = 0;  // required; forward/backward passes; vis_every 0: no pictures
     struct Wandb {
       std::string project, exp_name, group, job_type;  // required; they name the run in the event files and the run log
       std::int64_t log_every = 0;                      // required; cadence of event files and JSON lines

@@ -82,12 +82,12 @@ gslrm::Cameras GslrmStage::cameras_of(const gslrm::Views& v, std::int64_t b) con
           static_cast<int>(s[3])};
 }
 
-void GslrmStage::micro_batch(const gslrm::Views& views, const gslrm::LossConfig& loss, bool accumulate, View terms,
-                             std::function<void(ParamRange)> ready) {
+void GslrmStage::micro_batch(const gslrm::Views& views, const gslrm::Views& target, const gslrm::LossConfig& loss,
+                             bool accumulate, View terms, const PassHooks& hooks) {
   Ctx cx = context();
   cx.accumulate_grads = accumulate;
-  cx.grads_ready = std::move(ready);
-  const Shape s = views.image.shape();             // [B, V, H, W, C]
+  cx.grads_ready = hooks.ready;
+  const Shape s = target.image.shape();             // [B, V, H, W, C]
   const std::int64_t B = s[0], V = s[1], H = s[2], W = s[3];
 
   gslrm::Model::Saved saved;
@@ -98,9 +98,12 @@ void GslrmStage::micro_batch(const gslrm::Views& views, const gslrm::LossConfig&
   {
     Range range("render");
     for (std::int64_t b = 0; b < B; ++b)
-      put_sample(stream, renderer.forward(cx, splats, gaussians.sample(b), cameras_of(views, b), rendered[std::size_t(b)]),
+      put_sample(stream, renderer.forward(cx, splats, gaussians.sample(b), cameras_of(target, b), rendered[std::size_t(b)]),
                  image.reshape({B, V, H, W, 3}), b);
   }
+
+  const Tensor targets = target.image.reshape({B * V, H, W, s[4]});
+  if (hooks.rendered) hooks.rendered(image, targets);
 
   GaussianBatch gradient{cx.accum(gaussians.xyz.shape(), {"gaussian gradients"}),
                          cx.accum(gaussians.features.shape(), {"gaussian gradients"}),
@@ -116,8 +119,8 @@ void GslrmStage::micro_batch(const gslrm::Views& views, const gslrm::LossConfig&
     Range range("losses");
     const gslrm::LossGradient out{dimage, dxyz};
     compute_losses(cx, loss, networks,
-                   {.render = image, .target = views.image.reshape({B * V, H, W, s[4]}), .gaussians = &gaussians,
-                    .input = views, .num_input_views = spec.num_input_views, .patch_size = spec.patch_size},
+                   {.render = image, .target = targets, .gaussians = &gaussians, .input = views,
+                    .num_input_views = spec.num_input_views, .patch_size = spec.patch_size},
                    terms, &out);
   }
   image.reset();
@@ -160,17 +163,6 @@ Tensor GslrmStage::render(const gslrm::Gaussians& gaussians, const gslrm::Camera
   cx.saving = false;
   gslrm::Renderer::Saved none;
   return renderer.forward(cx, splats, gaussians, cameras, none);
-}
-
-void GslrmStage::evaluate_losses(const gslrm::Views& views, const Rendered& r, const gslrm::LossConfig& loss, View terms) {
-  Ctx cx = context();
-  cx.saving = false;
-  const Shape s = views.image.shape();
-  compute_losses(cx, loss, networks,
-                 {.render = r.image.reshape({s[0] * s[1], s[2], s[3], 3}),
-                  .target = views.image.reshape({s[0] * s[1], s[2], s[3], s[4]}), .gaussians = &r.gaussians, .input = views,
-                  .num_input_views = spec.num_input_views, .patch_size = spec.patch_size},
-                 terms, nullptr);
 }
 
 }  // namespace mfl

@@ -24,6 +24,13 @@ struct StageOptions {
   bool lpips_metric = false;        // LPIPS' network for validation, although no loss uses it
 };
 
+// What a caller sees of a micro-batch while it runs.
+struct PassHooks {
+  std::function<void(ParamRange)> ready = [](ParamRange) {};   // called as gradient ranges complete
+  // Renders [B*V, h, w, 3] accum type and their targets [B*V, h, w, 3 or 4], before the losses; gone when it returns.
+  std::function<void(const Tensor& render, const Tensor& target)> rendered = {};
+};
+
 class GslrmStage {
  public:
   GslrmStage(const GslrmConfig&, StageOptions);
@@ -34,9 +41,9 @@ class GslrmStage {
   void load_networks(const weights::LossNetworkSources&);
 
   // One micro-batch: forward, losses of positive weight, backward. Parameter gradients overwrite, or add when `accumulate`.
-  // terms [kTerms] accum type, out. `ready` is called as gradient ranges complete.
-  void micro_batch(const gslrm::Views&, const gslrm::LossConfig& weights, bool accumulate, View terms,
-                   std::function<void(ParamRange)> ready = [](ParamRange) {});
+  // `target`: what is rendered and compared, the same views or crops of them. terms [kTerms] accum type, out.
+  void micro_batch(const gslrm::Views& views, const gslrm::Views& target, const gslrm::LossConfig& weights, bool accumulate,
+                   View terms, const PassHooks& = {});
 
   // Without gradients: Gaussians of the inputs, rendered to every view of the batch.
   struct Rendered {
@@ -47,8 +54,6 @@ class GslrmStage {
   Rendered render(const gslrm::Views&);
   // One sample's Gaussians from other cameras; image [V, H, W, 3].
   Tensor render(const gslrm::Gaussians&, const gslrm::Cameras&);
-  // Loss terms of a rendered batch, no gradient.
-  void evaluate_losses(const gslrm::Views&, const Rendered&, const gslrm::LossConfig&, View terms);
 
   Ctx context();
   const GslrmConfig& config() const { return config_; }

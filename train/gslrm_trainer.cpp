@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <numeric>
 
 #include "data/loader.h"
 #include "data/pack.h"
@@ -16,6 +17,7 @@
 #include "train/event_writer.h"
 #include "train/grad_reducer.h"
 #include "train/gslrm_stage.h"
+#include "train/pictures.h"
 #include "train/plan.h"
 #include "train/progress.h"
 #include "train/run_log.h"
@@ -44,6 +46,7 @@ data::DatasetOptions dataset_options(const GslrmConfig& c, bool training) {
   o.background = data::parse_background(d.background_color);
   o.seed = c.mfl.seed;
   o.limit = c.mfl.overfit;
+  if (const auto crop = c.training.crop_size; training && crop && *crop < o.image_size) o.crop_size = *crop;
   if (c.mouse.use_mouse_dataset) {
     o.rule = data::ViewRule::fixed;
     o.fewer_views = true;
@@ -80,6 +83,9 @@ std::shared_ptr<const data::ViewReader> open_data(const GslrmConfig& c, const st
 }
 
 gslrm::Views views_of(const data::Batch& b) { return {b.image, b.c2w, b.fxfycxcy}; }
+gslrm::Views targets_of(const data::Batch& b) {
+  return b.target ? gslrm::Views{b.target, b.c2w, b.target_fxfycxcy} : views_of(b);
+}
 
 // Where a run begins: resumed, initialised, or fresh. Says which.
 RunState begin(GslrmStage& stage, const GslrmConfig& c, Communicator& comm, std::string& how) {
@@ -176,8 +182,7 @@ class Trainer {
             open_data(config, config.train_data(), config.training.dataset.dataset_path, comm), dataset_options(config, true))),
         stage_(config, {.device = comm.device(), .precision = Precision::of(config.compute()), .recompute_segment = segment,
                         .memory_bytes = launch.memory_bytes, .lpips_metric = lpips_metric(config).own_network}),
-        job_(job_overview(config, train_->size(), comm.size())), progress_(leader_, config.training.logging.print_every),
-        writer_(config.training.checkpointing.checkpoint_dir) {
+        job_(job_overview(config, train_->size(), comm.size())), progress_(leader_, config.training.logging.print_every) {
     if (leader_) {
       log_ = RunLog(config.log_dir());
       events_ = EventWriter(config.log_dir());
@@ -199,6 +204,9 @@ class Trainer {
   bool settle();                   // reads the last update's results; false: training must stop
   void validate();
   void save();
+  void saved(const SavedCheckpoint&);   // is on disk
+  void forecast_disk() const;
+  void show(bool wait = false);         // pictures that have been drawn, to the event file
   bool due(std::int64_t every) const { return every > 0 && state_.passes % every == 0; }
 
   GslrmConfig config_;
@@ -213,7 +221,8 @@ class Trainer {
   Progress progress_;
   UpdateLedger ledger_;
   PassMeter meter_;
-  CheckpointWriter writer_;
+  std::unique_ptr<CheckpointWriter> writer_;   // of the leader
+  std::unique_ptr<TrainingPictures> pictures_; // of the leader
   std::unique_ptr<GradReducer> reducer_;
   std::unique_ptr<TermsReadback> readback_;
   std::unique_ptr<Validation> validation_;
@@ -240,6 +249,16 @@ int Trainer::run(bool dry_run) {
   if (state_.passes >= job_.total_passes || dry_run) return kExitOk;
   if (leader_) log_.start(header());
 
+  if (leader_) {
+    const TrainingConfig::Checkpointing& ck = t.checkpointing;
+    writer_ = std::make_unique<CheckpointWriter>(stage_, ck.checkpoint_dir, [this](const SavedCheckpoint& c) { saved(c); });
+    forecast_disk();
+    if (t.logging.vis_every > 0) {
+      const int image_size = stage_.spec.image_size, side = train_->options().crop_size;
+      pictures_ = std::make_unique<TrainingPictures>(ck.checkpoint_dir, comm_.device(), t.dataloader.batch_size_per_gpu,
+                                                     train_->num_views(), side > 0 ? side : image_size, train_->channels());
+    }
+  }
   terms_ = stage_.weights.empty({accumulation, kTerms}, DType::f32, {"loss terms"});
   readback_ = std::make_unique<TermsReadback>(comm_.device(), accumulation);
   reducer_ = std::make_unique<GradReducer>(stage_.params, comm_, std::size_t(config_.mfl.bucket_mb * (1 << 20)));
@@ -249,7 +268,7 @@ int Trainer::run(bool dry_run) {
   data::Loader loader(train_,
                       {.size = train_->size(), .batch = t.dataloader.batch_size_per_gpu, .rank = comm_.rank(),
                        .world = comm_.size(), .seed = config_.mfl.seed, .shuffle = true},
-                      {.workers = t.dataloader.num_workers, .prefetch = std::max(2, std::min(4, t.dataloader.prefetch_factor)),
+                      {.workers = t.dataloader.num_workers, .prefetch = t.dataloader.batches_ahead(),
                        .first_step = state_.data_step});
   Watchdog watchdog(comm_, config_.mfl.stall_seconds, [&] { return reducer_->in_flight(); });
 
@@ -266,17 +285,24 @@ int Trainer::run(bool dry_run) {
     const bool boundary = micro + 1 == accumulation || state_.passes + 1 == job_.total_passes;
     const gslrm::LossConfig losses = losses_at(t, state_.passes);
     watchdog.phase("data");
-    loader.next();
+    const data::Batch& on_host = loader.next();
     watchdog.phase("forward and backward");
     if (micro == 0) stage_.step.begin_step();
     reducer_->begin(boundary);
     {
       const data::Batch batch = loader.upload(stage_.stream, stage_.step);
-      stage_.micro_batch(views_of(batch), losses, micro > 0, terms_.rows(micro, 1).reshape({kTerms}), [&](ParamRange r) {
+      PassHooks hooks;
+      hooks.ready = [&](ParamRange r) {
         if (boundary) reducer_->ready(stage_.context(), r);
-      });
+      };
+      if (pictures_ && (state_.passes == start_pass_ || due(t.logging.vis_every)))
+        hooks.rendered = [&](const Tensor& render, const Tensor& target) {
+          pictures_->request(stage_.stream, render, target, on_host, state_.passes + 1);
+        };
+      stage_.micro_batch(views_of(batch), targets_of(batch), losses, micro > 0, terms_.rows(micro, 1).reshape({kTerms}), hooks);
     }
     ++state_.passes;
+    show();
     ++state_.data_step;
     const std::int64_t samples = job_.batch_size;
     if (!boundary) {
@@ -293,12 +319,14 @@ int Trainer::run(bool dry_run) {
     }
     const double lr = learning_rate(lr_schedule(config_.mfl), t.optimizer.lr, state_.schedule_updates, t.schedule.warmup,
                                     job_.lr_updates);
+    if (writer_) writer_->before_update();
     stage_.optimizer->step(stage_.stream, lr, micro + 1, terms_.rows(0, micro + 1));
     stage_.optimizer->request(stage_.stream);
     readback_->request(stage_.stream, terms_);
     queued_ = Queued{state_.passes, lr, losses};
     meter_.add(seconds_since(pass_start), loader.last_wait_seconds(), samples);
     ++state_.schedule_updates;
+    if (writer_) writer_->poll();
 
     const bool last = state_.passes == job_.total_passes;
     if (validation_ && (due(config_.validation.val_every) || last)) {
@@ -327,7 +355,8 @@ int Trainer::run(bool dry_run) {
     }
   }
   watchdog.phase("end");
-  writer_.wait();
+  if (writer_) writer_->wait();
+  show(/*wait=*/true);
   comm_.barrier();
   return code;
 }
@@ -438,22 +467,46 @@ void Trainer::validate() {
 void Trainer::save() {
   if (saved_pass_ == state_.passes) return;
   saved_pass_ = state_.passes;
-  stage_.stream.synchronize();
-  if (leader_) {
-    const double lr = learning_rate(lr_schedule(config_.mfl), config_.training.optimizer.lr, state_.schedule_updates,
-                                    config_.training.schedule.warmup, job_.lr_updates);
-    const fs::path path = writer_.save(stage_, state_, lr, write_merged(config_),
-                                       config_.training.checkpointing.checkpoints_total_limit.value_or(0));
-    log_info("checkpoint ", path.string(), " (the step waited ", fmt::format("{:.2f}", writer_.last_stall_seconds()), " s)");
+  if (!writer_) return;
+  const double lr = learning_rate(lr_schedule(config_.mfl), config_.training.optimizer.lr, state_.schedule_updates,
+                                  config_.training.schedule.warmup, job_.lr_updates);
+  writer_->save(state_, lr, write_merged(config_), config_.training.checkpointing.checkpoints_total_limit.value_or(0));
+}
+
+void Trainer::saved(const SavedCheckpoint& c) {
+  log_info("checkpoint ", c.path.string(), ", ", human_bytes(c.bytes),
+           fmt::format(", written in {:.2f} s; training waited {:.3f} s", c.write_seconds, c.stall_seconds));
+  log_.event("checkpoint", c.pass, {{"path", c.path.string()}},
+             {{"stall_seconds", c.stall_seconds}, {"write_seconds", c.write_seconds}, {"bytes", double(c.bytes)}});
+}
+
+void Trainer::show(bool wait) {
+  if (!pictures_) return;
+  for (const TrainingPictures::Drawn& d : pictures_->take(wait)) {
+    for (const auto& p : d.pictures) events_.image("images/train/" + p.name, d.pass, p.width, p.height, p.png);
+    events_.flush();
+    if (!d.error.empty()) log_warning("pictures of pass ", d.pass, " are missing: ", d.error);
   }
+}
+
+// A new checkpoint is complete before an old one goes, and the best one stays: two more than the limit at most.
+void Trainer::forecast_disk() const {
+  const TrainingConfig::Checkpointing& ck = config_.training.checkpointing;
+  const std::int64_t every = std::lcm(ck.checkpoint_every, std::int64_t{config_.training.runtime.grad_accum_steps});
+  std::int64_t files = (job_.total_passes - state_.passes + every - 1) / every;
+  if (ck.checkpoints_total_limit) files = std::min<std::int64_t>(files, *ck.checkpoints_total_limit + 2);
+  const double needed = double(files) * double(CheckpointWriter::staging_bytes(stage_));
+  std::error_code unknown;
+  const fs::space_info disk = fs::space(ck.checkpoint_dir, unknown);
+  if (unknown || needed <= double(disk.available)) return;
+  log_warning("up to ", files, " checkpoints of ", human_bytes(CheckpointWriter::staging_bytes(stage_)), " need ",
+              human_bytes(std::size_t(needed)), "; ", ck.checkpoint_dir, " has ", human_bytes(disk.available),
+              " free. Free some, raise training.checkpointing.checkpoint_every, or set checkpoints_total_limit");
 }
 
 }  // namespace
 
 int train_gslrm(const GslrmConfig& config, Communicator& comm, const LaunchOptions& launch) {
-  if (const auto crop = config.training.crop_size; crop && *crop < config.model.image_tokenizer.image_size)
-    throw_error<ConfigError>("training.crop_size ", *crop, ": random target crops are not implemented; remove the key, the "
-                             "whole targets of ", config.model.image_tokenizer.image_size, " pixels are then rendered");
   set_log_rank(comm.rank(), comm.size());
   std::size_t memory = launch.memory_bytes;
   if (memory == 0 && comm.device().is_cuda()) memory = device_info(comm.device()).memory_bytes;

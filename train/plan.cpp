@@ -7,7 +7,9 @@
 
 #include "kernels/gemm/linear.h"
 #include "runtime/profile.h"
+#include "train/checkpoint.h"
 #include "train/gslrm_stage.h"
+#include "train/pictures.h"
 #include "train/validation.h"
 
 namespace mfl {
@@ -49,9 +51,9 @@ class KeptByModule : public RangeObserver {
   std::vector<MemoryPlan::Line> lines_;
 };
 
-gslrm::Views meta_batch(GslrmStage& s) {
+gslrm::Views meta_batch(GslrmStage& s, std::int64_t side) {
   const TrainingConfig& t = s.config().training;
-  const std::int64_t B = t.dataloader.batch_size_per_gpu, V = t.dataset.num_views, S = s.spec.image_size;
+  const std::int64_t B = t.dataloader.batch_size_per_gpu, V = t.dataset.num_views, S = side;
   const std::int64_t channels = t.dataset.remove_alpha ? 3 : 4;
   const DType accum = s.params.precision().accum;
   return {s.step.empty({B, V, S, S, channels}, accum, {"batch"}), s.step.empty({B, V, 4, 4}, accum, {"batch"}),
@@ -75,16 +77,18 @@ MemoryPlan measure(const GslrmConfig& config, int segment) {
 
   Tensor terms = stage.step.empty({gslrm::kTerms}, stage.params.precision().accum, {"loss terms"});
   {
-    gslrm::Views batch = meta_batch(stage);
+    const gslrm::Views batch = meta_batch(stage, stage.spec.image_size);
+    const int crop = config.training.crop_size.value_or(stage.spec.image_size);
+    const gslrm::Views target = crop < stage.spec.image_size ? meta_batch(stage, crop) : batch;
     KeptByModule modules(stage.step);
-    stage.micro_batch(batch, config.training.losses, false, terms);
+    stage.micro_batch(batch, target, config.training.losses, false, terms);
     p.modules = modules.lines();
   }
   for (const Arena::Use& u : stage.step.peak_uses()) p.peak.push_back({std::string(u.purpose), u.bytes});
   p.splat_bytes = committed(stage.splats.peak_bytes());
   if (config.validation.enabled) {   // Validation::run, without the pictures of single views
     stage.step.begin_step();
-    gslrm::Views batch = meta_batch(stage);
+    gslrm::Views batch = meta_batch(stage, stage.spec.image_size);
     GslrmStage::Rendered r = stage.render(batch);
     if (const perceptual::LpipsLoss* lpips = stage.lpips()) {
       Ctx cx = stage.context();
@@ -96,6 +100,15 @@ MemoryPlan measure(const GslrmConfig& config, int segment) {
     p.validation_bytes = stage.step.step_peak_bytes();
   }
   p.step_bytes = committed(stage.step.peak_bytes());
+  const TrainingConfig& t = config.training;
+  const std::size_t B = std::size_t(t.dataloader.batch_size_per_gpu), V = std::size_t(t.dataset.num_views);
+  const std::size_t C = t.dataset.remove_alpha ? 3 : 4, S = std::size_t(stage.spec.image_size);
+  const std::size_t side = std::min(S, std::size_t(t.crop_size.value_or(stage.spec.image_size)));
+  p.host.push_back({"checkpoint staging", static_cast<std::size_t>(CheckpointWriter::staging_bytes(stage))});
+  p.host.push_back({"batches ahead", std::size_t(t.dataloader.batches_ahead()) * B * V * C * 4 *
+                                         (S * S + (side < S ? side * side : 0))});
+  if (t.logging.vis_every > 0)
+    p.host.push_back({"pictures", std::min(B, std::size_t(TrainingPictures::kSamples)) * V * side * side * (3 + C) * 4});
   p.library_bytes = kLibraryBytes + static_cast<std::size_t>(gemm_workspace_bytes({DeviceKind::cuda, 0}));
   return p;
 }
@@ -165,6 +178,8 @@ std::string describe(const GslrmConfig& config, const MemoryPlan& p, std::size_t
   row("rasterizer", p.splat_bytes, "grows with the scene: this is one full depth chunk");
   row("CUDA and libraries", p.library_bytes);
   row("total", p.total());
+  line("pinned host memory");
+  for (const auto& l : p.host) row(l.what, l.bytes);
   if (memory_bytes == 0) return out;
   const bool fits = p.total() <= memory_bytes;
   line(fmt::format("{} in {}: {} {}", fits ? "fits" : "DOES NOT FIT", human_bytes(memory_bytes),

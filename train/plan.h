@@ -19,6 +19,7 @@ struct MemoryPlan {
   int recompute_segment = 0;
   std::vector<Line> state;               // parameters, gradients, moments, networks
   std::vector<Line> modules;             // kept for backward by each module's forward, per step
+  std::vector<Line> host;                // pinned host memory of rank 0
   std::vector<Line> peak;                // what lives at the peak of the step, by purpose
   std::size_t state_bytes = 0, step_bytes = 0, splat_bytes = 0, library_bytes = 0;
   std::size_t validation_bytes = 0;      // step arena while validating; part of step_bytes where it is the larger one

@@ -45,21 +45,21 @@ void ssim(Ctx& cx, const LossInput& in, const Tensor& render, const LossConfig& 
 
 // Where pixel Gaussians lie on their rays.
 void align(Ctx& cx, const LossInput& in, const LossConfig& c, View terms, const LossGradient* gradient) {
-  const Shape xyz = in.gaussians->xyz.shape(), target = in.target.shape();
-  const std::int64_t B = xyz[0], V = in.num_input_views, pixels = V * target[1] * target[2], n_g = xyz[1] - pixels;
+  const Shape xyz = in.gaussians->xyz.shape(), image = in.input.image.shape();   // [B, V, H, W, C]
+  const std::int64_t B = xyz[0], V = in.num_input_views, pixels = V * image[2] * image[3], n_g = xyz[1] - pixels;
   auto part = [&](auto view) { return slice(view, 1, n_g, pixels); };
   auto inputs = [&](const Tensor& t) { return slice(ConstView(t), 1, 0, V); };
-  const PixelGrid grid{inputs(in.input.c2w), inputs(in.input.fxfycxcy), int(target[1]), int(target[2]), in.patch_size};
+  const PixelGrid grid{inputs(in.input.c2w), inputs(in.input.fxfycxcy), int(image[2]), int(image[3]), in.patch_size};
   const ConstView x = part(ConstView(in.gaussians->xyz));
   Tensor scratch = cx.device().is_cpu() ? Tensor{} : cx.arena.empty({align_scratch(B * V)}, DType::f64, {"loss partial sums"});
   if (c.pixelalign_loss_weight > 0) {
     Range range("pixel-align loss");
-    // The published code multiplies by the target views' alpha, which fits only where inputs are the targets; the inputs
-    // are the first targets here, so their own alpha is meant.
+    // The published code multiplies by the target views' alpha, which fits only where inputs are the targets: the inputs'
+    // own alpha is meant.
     ConstView mask;
     if (c.masked_pixelalign_loss) {
-      MFL_CHECK(target[3] == 4, "masked_pixelalign_loss needs images with alpha; training.dataset.remove_alpha drops it");
-      mask = slice(ConstView(in.target.reshape({B, target[0] / B, target[1], target[2], 4})), 1, 0, V);
+      MFL_CHECK(image[4] == 4, "masked_pixelalign_loss needs images with alpha; training.dataset.remove_alpha drops it");
+      mask = inputs(in.input.image);
     }
     pixel_align_fwd(cx.stream, {.xyz = x, .grid = grid, .target = mask, .loss = term(terms, kPixelAlign), .scratch = scratch});
     if (gradient)

@@ -37,7 +37,7 @@ struct LossInput {
   Tensor render;                 // [B*Vt, H, W, 3] accum type
   Tensor target;                 // [B*Vt, H, W, 3 or 4] f32
   const GaussianBatch* gaussians = nullptr;
-  Views input;                   // cameras of all views; the first num_input_views are the inputs
+  Views input;                   // all views, uncropped; the first num_input_views are the inputs
   std::int64_t num_input_views = 0;
   int patch_size = 8;
 };

@@ -291,6 +291,31 @@ TEST_F(LoaderTest, BatchesDoNotDependOnWorkersOrTheFirstStep) {
   for (int step = 7; step < 10; ++step) EXPECT_EQ(take(resumed.next()), expected[step]);
 }
 
+TEST_F(LoaderTest, CropsAreWindowsOfTheImagesWithShiftedCameras) {
+  DatasetOptions o = small();
+  o.crop_size = o.image_size / 2;
+  const auto d = dataset(o);
+  Loader loader(d, {.batch = 2, .seed = 5}, {.workers = 2, .prefetch = 2});
+  std::set<std::pair<int, int>> corners;
+  for (int step = 0; step < 6; ++step) {
+    const Batch& b = loader.next();
+    const std::int64_t S = o.image_size, c = o.crop_size, C = b.image.shape()[4], images = b.image.shape()[0] * b.image.shape()[1];
+    ASSERT_EQ(b.target.shape(), (Shape{b.image.shape()[0], b.image.shape()[1], c, c, C}));
+    for (std::int64_t n = 0; n < images; ++n) {
+      const float *k = b.fxfycxcy.data<float>() + 4 * n, *shifted = b.target_fxfycxcy.data<float>() + 4 * n;
+      EXPECT_EQ(shifted[0], k[0]);
+      EXPECT_EQ(shifted[1], k[1]);
+      const auto x = std::int64_t(std::lround(k[2] - shifted[2])), y = std::int64_t(std::lround(k[3] - shifted[3]));
+      ASSERT_TRUE(x >= 0 && x < S - c && y >= 0 && y < S - c) << x << ' ' << y;   // published: the last offset is never drawn
+      corners.insert({int(x), int(y)});
+      for (std::int64_t v = 0; v < c; ++v)
+        ASSERT_EQ(0, std::memcmp(b.target.data<float>() + (n * c + v) * c * C,
+                                 b.image.data<float>() + ((n * S + y + v) * S + x) * C, std::size_t(c * C) * sizeof(float)));
+    }
+  }
+  EXPECT_GT(corners.size(), 5u);   // each view its own
+}
+
 TEST_F(LoaderTest, RanksShareTheGlobalBatch) {
   const DatasetOptions o = small();
   Loader whole(dataset(o), {.batch = 2}, {.workers = 1});

@@ -122,7 +122,7 @@ Steps train(Case& c, std::size_t steps, const Seen& seen = {}) {
   for (std::size_t step = 0; step < steps; ++step) {
     const auto in_force = losses_at(t, std::int64_t(step));
     stage.step.begin_step();
-    stage.micro_batch(c.views, in_force, false, View(terms.reshape({gslrm::kTerms})));
+    stage.micro_batch(c.views, c.views, in_force, false, View(terms.reshape({gslrm::kTerms})));
     if (step == 0)
       for (const Param& p : stage.params.all()) r.gradient[p.name] = host(s, p.grad);
     const double lr = learning_rate(lr_schedule(c.config.mfl), t.optimizer.lr, std::int64_t(step), t.schedule.warmup,

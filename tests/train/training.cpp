@@ -195,10 +195,54 @@ TEST_F(Training, ValidationReportsLpipsThatNoLossUsesOrSaysWhatIsMissing) {
   EXPECT_EQ(missing.find("vgg.pth"), std::string::npos) << missing;
 }
 
+TEST_F(Training, LeavesPicturesOfTheTrainingBatch) {
+  ASSERT_EQ(train(config("pictures", {{"training.logging.vis_every", "4"}})), kExitOk);
+  // Before the first pass and before the fifth, named after the pass that used them.
+  for (const char* folder : {"iter_00000001", "iter_00000005"}) {
+    int files = 0;
+    for (const auto& f : fs::directory_iterator(root / "pictures" / folder)) {
+      EXPECT_TRUE(f.path().filename().string().starts_with("supervision_")) << f.path();
+      EXPECT_GT(f.file_size(), 500u);
+      ++files;
+    }
+    EXPECT_EQ(files, 2) << folder;
+  }
+  EXPECT_FALSE(fs::exists(root / "pictures" / "iter_00000002"));
+  ASSERT_EQ(train(config("bare", {{"training.logging.vis_every", "0"}})), kExitOk);
+  EXPECT_FALSE(fs::exists(root / "bare" / "iter_00000001"));
+  // They change nothing.
+  EXPECT_EQ(tensors("pictures", 6), tensors("bare", 6));
+}
+
+TEST_F(Training, RandomTargetCropsTrainAndResumeOnTheSameBits) {
+  const std::vector<ConfigOverride> small = {{"model.image_tokenizer.image_size", "24"}, {"training.crop_size", "16"},
+                                             {"training.losses.pixelalign_loss_weight", "0.1"}};
+  auto shorter = small;
+  shorter.push_back({"training.schedule.max_fwdbwd_passes", "3"});
+  ASSERT_EQ(train(config("crops", small)), kExitOk);
+  ASSERT_EQ(train(config("crops_stopped", shorter)), kExitOk);
+  ASSERT_EQ(train(config("crops_stopped", small)), kExitOk);
+  EXPECT_EQ(tensors("crops", 6), tensors("crops_stopped", 6));
+}
+
 TEST_F(Training, KeepsAsManyCheckpointsAsAllowed) {
   ASSERT_EQ(train(config("kept", {{"training.checkpointing.checkpoint_every", "1"}, {"training.checkpointing.checkpoints_total_limit", "2"}})), kExitOk);
   EXPECT_EQ(list_checkpoints(root / "kept").size(), 2u);
   EXPECT_EQ(list_checkpoints(root / "kept").back().pass, 6);
+  // Every save is on record, with what it cost.
+  const auto saves = lines("kept", "checkpoint");
+  ASSERT_EQ(saves.size(), 6u);
+  for (const auto& j : saves) {
+    EXPECT_GE(j["stall_seconds"].get<double>(), 0);
+    EXPECT_GT(j["write_seconds"].get<double>(), 0);
+    EXPECT_GT(j["bytes"].get<double>(), 0);
+  }
+}
+
+TEST_F(Training, ACheckpointThatCannotBeWrittenEndsTheRun) {
+  // A folder where the file should go.
+  fs::create_directories(root / "blocked" / checkpoint_name(3) / "in the way");
+  EXPECT_THROW(train(config("blocked", {{"mfl.resume", "never"}})), Error);
 }
 
 }  // namespace

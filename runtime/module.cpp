@@ -5,12 +5,14 @@ namespace mfl {
 ParamStore::ParamStore(Arena& arena, Precision precision, bool gradients)
     : arena_(arena), precision_(precision), gradients_(gradients) {}
 
-Param& ParamStore::add(std::string name, Shape shape) {
+Param& ParamStore::add(std::string name, Shape shape, bool channel_last) {
   MFL_CHECK(!sealed_, "parameter ", name, " was added after the store was sealed");
   MFL_CHECK(!find(name), "parameter ", name, " was added twice");
   Param& p = params_.emplace_back();
   p.name = std::move(name);
   p.shape = shape;
+  p.channel_last = channel_last;
+  MFL_CHECK(!channel_last || shape.rank() == 4, "parameter ", p.name, ' ', shape, ": only [O, I, KH, KW] can be kept channel-last");
   p.first = flat_numel_;
   p.trainable = gradients_;
   numel_ += shape.numel();
@@ -35,9 +37,9 @@ void ParamStore::seal(const Stream& stream) {
     fill_zero(stream, grads_);
   }
   for (Param& p : params_) {
-    p.value = values_.rows(p.first, p.numel()).reshape(p.shape);
-    p.compute = computes_.rows(p.first, p.numel()).reshape(p.shape);
-    if (gradients_) p.grad = grads_.rows(p.first, p.numel()).reshape(p.shape);
+    p.value = values_.rows(p.first, p.numel()).reshape(p.memory_shape());
+    p.compute = computes_.rows(p.first, p.numel()).reshape(p.memory_shape());
+    if (gradients_) p.grad = grads_.rows(p.first, p.numel()).reshape(p.memory_shape());
   }
 }
 

@@ -23,11 +23,15 @@ struct Param {
   Shape shape;
   std::int64_t first = 0;  // element offset in the flat buffers, known after seal()
   bool trainable = true;
+  // A convolution's weight: `shape` is the checkpoint's [O, I, KH, KW], memory is [O, KH, KW, I].
+  bool channel_last = false;
   Tensor value;            // accum type: the master, and what norms and embeddings read
   Tensor compute;          // compute type: what matrix products read; the same memory when the types are equal
   Tensor grad;             // accum type; empty when the store has no gradients
 
   std::int64_t numel() const { return shape.numel(); }
+  // The shape of value, compute and grad.
+  Shape memory_shape() const { return channel_last ? Shape{shape[0], shape[2], shape[3], shape[1]} : shape; }
   // The published optimizer's rule: tensors of two or more axes decay, norm weights do not.
   bool decay() const { return shape.rank() >= 2; }
   GradMode grad_mode(const Ctx& cx) const {
@@ -46,7 +50,7 @@ class ParamStore {
   ParamStore(const ParamStore&) = delete;
   ParamStore& operator=(const ParamStore&) = delete;
 
-  Param& add(std::string name, Shape);
+  Param& add(std::string name, Shape, bool channel_last = false);
   void seal(const Stream&);                    // lays out the buffers, zeroed; no parameter can be added after
   bool sealed() const { return sealed_; }
 
@@ -80,6 +84,7 @@ struct Scope {
     return {store, prefix.empty() ? std::string(leaf) : prefix + "." + std::string(leaf)};
   }
   Param& param(std::string_view leaf, Shape shape) const { return store.add((*this / leaf).prefix, shape); }
+  Param& kernel(std::string_view leaf, Shape shape) const { return store.add((*this / leaf).prefix, shape, true); }
 };
 
 // Remembers which parameters a block registered, for grads_ready: construct first, close() after the last member.

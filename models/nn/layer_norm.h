@@ -1,4 +1,4 @@
-// Layer norm with weight and without bias. Reads the accum-type residual stream, writes the compute type for the matrix
+// Layer norm with weight, and with bias where asked for. Reads the accum-type residual stream, writes the compute type for the matrix
 // product that follows (or the accum type, on request).
 #pragma once
 
@@ -9,8 +9,10 @@ namespace mfl::nn {
 
 struct LayerNorm {
   Param& weight;                                   // [C]
+  Param* bias;                                     // [C]; null: none
   float eps = 1e-5f;
-  LayerNorm(Scope s, std::int64_t c) : weight(s.param("weight", {c})) {}
+  LayerNorm(Scope s, std::int64_t c, bool with_bias = false)
+      : weight(s.param("weight", {c})), bias(with_bias ? &s.param("bias", {c}) : nullptr) {}
 
   struct Saved {
     Tensor x, mean, rstd;                          // [R, C], [R], [R] accum type
@@ -25,7 +27,8 @@ struct LayerNorm {
     const Shape rows{x.shape().rows()};
     Tensor mean, rstd;
     if (cx.saving) mean = cx.accum(rows, {"layer norm statistics"}), rstd = cx.accum(rows, {"layer norm statistics"});
-    layer_norm_fwd(cx.stream, {.x = x, .weight = weight.value, .eps = eps, .y = y, .mean = mean, .rstd = rstd});
+    layer_norm_fwd(cx.stream, {.x = x, .weight = weight.value, .bias = bias ? ConstView(bias->value) : ConstView{}, .eps = eps,
+                               .y = y, .mean = mean, .rstd = rstd});
     saved = {cx.keep(x), cx.keep(mean), cx.keep(rstd)};
   }
   // Adds to dx, the residual stream's gradient; or overwrites it.
@@ -36,7 +39,8 @@ struct LayerNorm {
       scratch = cx.arena.empty({layer_norm_bwd_scratch(s.x.shape().rows(), s.x.shape()[-1])}, DType::f32,
                                {"layer norm partial sums"});
     layer_norm_bwd(cx.stream, {.x = s.x, .weight = weight.value, .mean = s.mean, .rstd = s.rstd, .dy = dy, .dx = dx,
-                               .dx_mode = dx_mode, .dweight = weight.grad, .dw_mode = dw_mode, .scratch = scratch});
+                               .dx_mode = dx_mode, .dweight = weight.grad, .dbias = bias ? View(bias->grad) : View{},
+                               .dw_mode = dw_mode, .scratch = scratch});
   }
 };
 

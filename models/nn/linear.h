@@ -1,4 +1,4 @@
-// Linear layer without bias: y = x W^T.
+// Linear layer: y = x W^T, and + b where it has a bias.
 #pragma once
 
 #include "kernels/gemm/linear.h"
@@ -8,7 +8,9 @@ namespace mfl::nn {
 
 struct Linear {
   Param& weight;                                   // [N, K]
-  Linear(Scope s, std::int64_t in, std::int64_t out) : weight(s.param("weight", {out, in})) {}
+  Param* bias;                                     // [N]; null: none
+  Linear(Scope s, std::int64_t in, std::int64_t out, bool with_bias = false)
+      : weight(s.param("weight", {out, in})), bias(with_bias ? &s.param("bias", {out}) : nullptr) {}
 
   struct Saved {
     Tensor x;                                      // [R, K] compute type
@@ -20,9 +22,10 @@ struct Linear {
     forward_into(cx, x, saved, y);
     return y;
   }
-  // Into a given tensor of compute or accum type; `add`: y += x W^T, the residual stream.
+  // Into a given tensor of compute or accum type; `add`: y += x W^T + b, the residual stream.
   void forward_into(Ctx& cx, const Tensor& x, Saved& saved, View y, bool add = false) const {
-    linear_fwd(cx.stream, {.x = x, .weight = weight.compute, .y = y, .add = add});
+    linear_fwd(cx.stream, {.x = x, .weight = weight.compute, .bias = bias ? ConstView(bias->value) : ConstView{}, .y = y,
+                           .add = add});
     saved.x = cx.keep(x);
   }
   // dx [R, K] compute type; dy compute type.
@@ -32,7 +35,8 @@ struct Linear {
   }
   void backward_weight(Ctx& cx, Saved saved, ConstView dy) const {
     if (weight.trainable)
-      linear_bwd_weight(cx.stream, {.x = saved.x, .dy = dy, .dweight = weight.grad, .dw_mode = weight.grad_mode(cx)});
+      linear_bwd_weight(cx.stream, {.x = saved.x, .dy = dy, .dweight = weight.grad,
+                                    .dbias = bias ? View(bias->grad) : View{}, .dw_mode = weight.grad_mode(cx)});
   }
   Tensor backward_input(Ctx& cx, const Tensor& dy, Purpose purpose = {"linear gradient"}) const {
     Tensor dx = cx.compute(with_last(dy.shape(), weight.shape[1]), purpose);

@@ -153,6 +153,10 @@ void load_parameter(const Stream& stream, const Param& p, const io::StoredTensor
     for (int i = 0, k = 0; i < p.shape.rank(); ++i)
       same.stride[i] = p.shape[i] == 1 ? 0 : stride[static_cast<std::size_t>(k++)];
   }
+  if (p.channel_last) {
+    const Shape stride = same.stride;
+    same.shape = p.memory_shape(), same.stride = {stride[0], stride[2], stride[3], stride[1]};
+  }
   if (p.value.device().is_cpu()) return io::read(same, p.value, what);
   const Tensor host = io::load(same, p.value.dtype(), what);
   copy(stream, host, p.value);
@@ -172,6 +176,16 @@ Coverage load_parameters(const Stream& stream, ParamStore& store, const io::Weig
     stream.synchronize();
   }
   return c;
+}
+
+io::NamedStored published(const Param& p, const Tensor& host) {
+  MFL_CHECK(host.shape() == p.memory_shape(), p.name, ": values of ", host.shape(), ", expected ", p.memory_shape());
+  io::StoredTensor t = io::stored(host);
+  if (p.channel_last) {
+    const Shape stride = t.stride;   // of [O, KH, KW, I]
+    t.shape = p.shape, t.stride = {stride[0], stride[3], stride[1], stride[2]};
+  }
+  return {p.name, t};
 }
 
 }  // namespace mfl::weights

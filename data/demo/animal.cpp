@@ -5,12 +5,12 @@
 
 namespace mfl::data::demo {
 
-Animal::Animal(double seconds, std::uint64_t seed)
+Animal::Animal(double seconds, std::uint64_t seed, double step)
     : seed_(seed),
       size_(Rng(seed, Draw::scene, 5).uniform(0.93, 1.07)),
       walk_(seconds, kArenaCentre, seed),
       rest_(rest_pose()),
-      body_(make_body(Rng(seed, Draw::scene, 6).uniform(-1, 1))),
+      body_(make_body(Rng(seed, Draw::scene, 6).uniform(-1, 1), step)),
       coat_(make_coat(body_, seed)) {}
 
 Animal::State Animal::at(double seconds) const {

@@ -11,7 +11,8 @@ namespace mfl::data::demo {
 
 class Animal {
  public:
-  Animal(double seconds, std::uint64_t seed);
+  // Walks for `seconds`; the mesh is as fine as `step` mm.
+  Animal(double seconds, std::uint64_t seed, double step = 0.6);
   struct State {
     Pose pose;
     Surface surface;

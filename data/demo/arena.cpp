@@ -27,7 +27,7 @@ V ground(V p, double blur, std::uint32_t seed) {
 
 V curtain(V direction) {
   const double up = direction.z;
-  return lerp({0.17, 0.185, 0.21}, {0.30, 0.325, 0.36}, smooth(-0.02, 0.5, up));
+  return lerp({0.20, 0.215, 0.24}, {0.30, 0.325, 0.36}, smooth(-0.02, 0.5, up));
 }
 
 }  // namespace
@@ -53,7 +53,7 @@ Picture picture_of_arena(const RawCamera& camera, const Lighting& light, std::ui
         const V p = eye + t * d;
         const double away = std::hypot(p.x - kArenaCentre.x, p.y - kArenaCentre.y), blur = 0.5 * t / camera.K[0] / std::sqrt(std::max(-d.z, 0.02));
         // A pool of light, and the bench fades into the curtain.
-        const V lit = ((1 - 0.55 * smooth(60, 420, away)) * full) * ground(p, blur, noise_seed);
+        const V lit = ((1 - 0.35 * smooth(60, 420, away)) * full) * ground(p, blur, noise_seed);
         sum = sum + lerp(lit, curtain(d), smooth(500, 2500, t));
       }
       float* px = out.rgb.data() + (static_cast<std::size_t>(y) * out.width + x) * 3;

@@ -93,7 +93,7 @@ std::vector<Primitive> make_primitives(double plump) {
     cone(knee, hind ? 4.4 : 3.1, ankle, hind ? 1.9 : 1.7, 2.5, Part::leg, bone_of(leg, 1));
     const auto on_foot = [&](double x, double y) {
       V p = bone(2)({x, y, 0});
-      p.z = std::max(p.z, 1.1);
+      p.z = std::max(p.z, 1.35);
       return p;
     };
     cone(ankle, 1.75, on_foot(0.62 * foot, 0), 1.6, 1.5, Part::paw, bone_of(leg, 2));
@@ -130,7 +130,7 @@ void set_weights(Body::Vertex& v, const std::vector<Primitive>& all) {
 
 Body make_body(double plump, double step) {
   const std::vector<Primitive> all = make_primitives(plump);
-  const V low{-112, -22, -1.5}, high{50, 22, 38};
+  const V low{-112, -22, -2.5}, high{50, 22, 38};
   const auto cells = [step](double a, double b) { return static_cast<std::int64_t>(std::ceil((b - a) / step)) + 1; };
   const std::int64_t nx = cells(low.x, high.x), ny = cells(low.y, high.y), nz = cells(low.z, high.z);
   const auto index = [=](std::int64_t x, std::int64_t y, std::int64_t z) { return static_cast<std::size_t>((z * ny + y) * nx + x); };
@@ -138,10 +138,17 @@ Body make_body(double plump, double step) {
     return low + step * V{static_cast<double>(x), static_cast<double>(y), static_cast<double>(z)};
   };
   std::vector<float> field(static_cast<std::size_t>(nx * ny * nz));
+  // Runs of kRun points whose middle is farther from the surface than the run is long have no crossing; only their sign counts.
+  constexpr std::int64_t kRun = 9;
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t z = 0; z < nz; ++z)
     for (std::int64_t y = 0; y < ny; ++y)
-      for (std::int64_t x = 0; x < nx; ++x) field[index(x, y, z)] = static_cast<float>(distance(all, corner(x, y, z)));
+      for (std::int64_t x0 = 0; x0 < nx; x0 += kRun) {
+        const std::int64_t x1 = std::min(x0 + kRun, nx);
+        const double middle = distance(all, corner(std::min(x0 + kRun / 2, nx - 1), y, z));
+        const bool far = std::abs(middle) > 2 * kRun * step;
+        for (std::int64_t x = x0; x < x1; ++x) field[index(x, y, z)] = static_cast<float>(far ? middle : distance(all, corner(x, y, z)));
+      }
 
   // One vertex a cell that the surface crosses: the mean of the crossings on its edges.
   Body body;

@@ -24,7 +24,7 @@ struct Body {
 };
 
 // `plump` in [-1, 1] widens the trunk. Surface nets on a lattice of `step` mm, moved onto the surface.
-Body make_body(double plump, double step = 0.6);
+Body make_body(double plump, double step);
 
 struct Surface {
   std::vector<V> points, normals;               // of the body's vertices

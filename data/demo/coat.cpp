@@ -1,5 +1,7 @@
 #include "data/demo/coat.h"
 
+#include <algorithm>
+
 #include "data/demo/noise.h"
 #include "runtime/rng.h"
 
@@ -17,6 +19,9 @@ Coat make_coat(const Body& body, std::uint64_t seed) {
   const Fur fur = kFurs[rng.below(4)];
   const std::uint32_t grain = rng.bits(), patch = rng.bits(), edge = rng.bits();
   const double spotted = rng.uniform(0.12, 0.3);   // above this, the slow noise is a white patch
+  // One patch is always there, on one flank, so that left and right differ.
+  const V flank{rng.uniform(-22, 2), rng.uniform(0, 1) < 0.5 ? 12.0 : -12.0, 19};
+  const double wide = rng.uniform(7, 10);
   const V white{0.70, 0.66, 0.60}, pink{0.62, 0.31, 0.27}, black{0.006, 0.005, 0.006};
 
   Coat coat;
@@ -29,7 +34,8 @@ Coat make_coat(const Body& body, std::uint64_t seed) {
     const double above = (p.z - 13.5) / 6 + 0.55 * v.normal.z + 0.8 * tuft;
     V c = lerp(fur.belly, fur.back, smooth(-0.9, 0.5, above));
     c = lerp(c, 0.62 * fur.back, 0.7 * smooth(5, 1.5, std::abs(p.y) + 1.5 * tuft) * smooth(0.4, 0.9, v.normal.z));   // line along the back
-    const double spot = smooth(spotted, spotted + 0.05, fractal(V{p.x / 24, p.y / 18 + 7, p.z / 24}, 2, patch) + 0.05 * streak);
+    const double slow = smooth(spotted, spotted + 0.05, fractal(V{p.x / 24, p.y / 18 + 7, p.z / 24}, 2, patch) + 0.05 * streak);
+    const double spot = std::max(slow, smooth(wide, wide - 1.2, length(V{0.75, 1, 1.2} * (p - flank)) + 5 * tuft + 0.6 * streak));
     c = lerp(c, white, 0.92 * spot * (1 - part(Part::eye)));
     c = (1 + 0.26 * streak + 0.2 * tuft) * c;
 

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numbers>
 
 #include "data/demo/rig.h"
 #include "data/demo/view.h"
@@ -23,8 +24,11 @@ json as_json(V p) {
 
 void make_recording(const fs::path& folder, const Options& o, std::uint64_t seed, const std::function<void()>& frame_done) {
   const std::vector<RawCamera> rig = make_rig(o.width, o.height, seed);
-  fs::create_directories(folder / kVideoFolder);
-  fs::create_directories(folder / kMaskFolder);
+  for (const char* leaf : {kVideoFolder, kMaskFolder}) {
+    std::error_code error;
+    fs::create_directories(folder / leaf, error);
+    if (error) throw_error<DataError>((folder / leaf).string(), ": the folder cannot be made: ", error.message());
+  }
   std::vector<std::unique_ptr<VideoWriter>> colours, masks;
   for (std::size_t k = 0; k < rig.size(); ++k) {
     const std::string name = std::to_string(k) + ".mp4";
@@ -51,7 +55,7 @@ void make_recording(const fs::path& folder, const Options& o, std::uint64_t seed
     }
     json points;
     for (const auto& [name, p] : state.pose.keypoints()) points[name] = as_json(p);
-    truth["frames"].push_back({{"frame", f}, {"centre", as_json(state.centre)}, {"heading", std::round(1e6 * state.pose.heading) / 1e6}, {"keypoints", points}});
+    truth["frames"].push_back({{"frame", f}, {"centre", as_json(state.centre)}, {"heading", std::round(1e6 * std::remainder(state.pose.heading, 2 * std::numbers::pi)) / 1e6}, {"keypoints", points}});
     frame_done();
   }
   for (const auto& v : colours) v->close();
@@ -81,7 +85,8 @@ void make_recordings(const Options& o, const std::function<void(std::int64_t, st
         throw_error<DataError>(folder(a).string(), ": holds a recording already. Choose another --output, or replace it with --overwrite");
   std::int64_t done = 0;
   for (int a = 0; a < o.animals; ++a) {
-    fs::remove(folder(a) / kCalibrationFile);
+    std::error_code absent;
+    fs::remove(folder(a) / kCalibrationFile, absent);
     make_recording(folder(a), o, o.seed + 1000003ull * static_cast<std::uint64_t>(a), [&] { progress(++done, o.frames * o.animals); });
   }
 }

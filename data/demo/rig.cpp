@@ -26,8 +26,8 @@ std::vector<RawCamera> make_rig(int width, int height, std::uint64_t seed) {
     const V right = std::cos(roll) * level + std::sin(roll) * cross(forward, level), down = cross(forward, right);
     RawCamera c;
     c.width = width, c.height = height;
-    // 1.5 times the shorter side: the whole arena is seen, and the animal fills what it fills in real recordings.
-    const double side = std::min(width, height), fx = 1.5 * side * about(1, 0.02);
+    // 1.4 times the shorter side: the whole arena is seen, and the animal fills what it fills in real recordings.
+    const double side = std::min(width, height), fx = 1.4 * side * about(1, 0.02);
     c.K = {fx, about(-2, 3) * side / 1024, width / 2.0 - 0.5 + about(0, 0.035) * side, 0, fx * about(1.006, 0.005),
            height / 2.0 - 0.5 + about(-0.02, 0.03) * side, 0, 0, 1};
     c.R = {right.x, right.y, right.z, down.x, down.y, down.z, forward.x, forward.y, forward.z};

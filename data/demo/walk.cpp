@@ -12,8 +12,10 @@ namespace {
 constexpr double kStep = 0.5;             // mm
 constexpr double kBefore = 260;           // mm
 constexpr double kTick = 0.005;           // s
-constexpr double kRoam = 34;              // mm from the centre, beyond which the animal turns back
-constexpr double kMostCurvature = 1 / 44.0;
+constexpr double kStart = 15;             // mm from the centre
+constexpr double kLookAhead = 30;         // mm: where it would be soon decides whether it turns back
+constexpr double kFree = 10, kTurn = 45;  // mm from the centre: turns as it likes; turns back
+constexpr double kMostCurvature = 1 / 38.0;
 
 }  // namespace
 
@@ -26,15 +28,15 @@ Walk::Walk(double seconds, V centre, std::uint64_t seed) {
   travelled_.push_back(0);
   for (double t = 0; t < seconds; t += kTick) travelled_.push_back(travelled_.back() + kTick * 62 * (1 + 0.45 * noise(0.8 * t, pace)));
 
-  Place p{centre + kRoam * V{std::cos(side), std::sin(side), 0}, start};
+  Place p{centre + kStart * V{std::cos(side), std::sin(side), 0}, start};
   const auto count = static_cast<std::size_t>((2 * kBefore + travelled_.back()) / kStep) + 2;
   double curvature = 0;
   for (std::size_t i = 0; i < count; ++i) {
     places_.push_back(p);
-    const V home = centre - p.point;
-    const double away = smooth(0.5 * kRoam, 1.5 * kRoam, length(home));
+    const V home = centre - (p.point + kLookAhead * p.forward());
+    const double away = smooth(kFree, kTurn, length(home));
     const double off = std::remainder(std::atan2(home.y, home.x) - p.heading, 2 * std::numbers::pi);
-    const double wish = (1 - away) * noise(static_cast<double>(i) * kStep / 55, wander) + away * std::clamp(1.5 * off, -1.0, 1.0);
+    const double wish = (1 - away) * noise(static_cast<double>(i) * kStep / 55, wander) + away * std::clamp(2 * off, -1.0, 1.0);
     curvature += (kMostCurvature * wish - curvature) * (kStep / 9);   // no kinks
     p.heading += kStep * curvature;
     p.point = p.point + kStep * p.forward();

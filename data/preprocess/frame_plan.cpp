@@ -65,9 +65,11 @@ FramePlan plan_frames(const FramePlanOptions& o) {
   std::vector<std::int64_t> distance;
   for (const Split split : {Split::train, Split::val, Split::test}) {
     const std::int64_t wanted = split == Split::train ? train : split == Split::val ? val : test;
-    if (wanted > 0 && std::none_of(plan.frames.begin(), plan.frames.end(), [&](const PlannedFrame& f) { return f.split == split; }))
-      throw_error<ConfigError>("the guard of ", o.guard_seconds, " s between the blocks leaves no sample for ", name_of(split),
-                               " in a recording of ", static_cast<double>(o.frames) / o.frames_per_second,
+    if (wanted > 0 &&
+        std::none_of(plan.frames.begin(), plan.frames.end(), [&](const PlannedFrame& f) { return f.split == split; }))
+      throw_error<ConfigError>("the guard of ", o.guard_seconds, " s between the blocks leaves no sample for ",
+                               name_of(split), " in a recording of ",
+                               static_cast<double>(o.frames) / o.frames_per_second,
                                " s; set a smaller --guard or other ratios");
   }
   for (const PlannedFrame& f : plan.frames)

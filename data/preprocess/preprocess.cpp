@@ -292,8 +292,11 @@ Json earlier_state(const fs::path& folder, const Json& now) {
   if (!before.is_object() || !before.contains("options") || !before["options"].is_object() ||
       !before.contains("sources"))
     throw_error<DataError>(file, ": not what mfl_data preprocess wrote there. --overwrite starts anew");
+  // These two decide which frames stop the run, not what a sample holds: an answer to a stop must not mean starting
+  // anew.
+  const auto harmless = [](const std::string& key) { return key == "skip_broken" || key == "allow_clipped"; };
   for (const auto& [key, value] : now["options"].items())
-    if (!before["options"].contains(key) || before["options"][key] != value)
+    if (!harmless(key) && (!before["options"].contains(key) || before["options"][key] != value))
       throw_error<ConfigError>(file, ": the samples there were made with ", key, " = ",
                                before["options"].contains(key) ? before["options"][key].dump() : "nothing",
                                ", now it is ", value.dump(),

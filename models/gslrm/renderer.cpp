@@ -1,9 +1,45 @@
 #include "models/gslrm/renderer.h"
 
-#include "kernels/splat/project.h"
 #include "runtime/profile.h"
 
 namespace mfl::gslrm {
+
+ProjectFwd projection(const Gaussians& g, const Cameras& k, float scaling_modifier, View splat, View depth, View rect) {
+  return {.xyz = g.xyz,
+          .features = g.features,
+          .scaling = g.scaling,
+          .rotation = g.rotation,
+          .opacity = g.opacity,
+          .c2w = k.c2w,
+          .fxfycxcy = k.fxfycxcy,
+          .height = k.height,
+          .width = k.width,
+          .scaling_modifier = scaling_modifier,
+          .splat = splat,
+          .depth = depth,
+          .rect = rect};
+}
+
+ProjectBwd projection_gradient(const Gaussians& g, const Cameras& k, float scaling_modifier, ConstView rect, ConstView dsplat,
+                               const Gaussians& d) {
+  return {.xyz = g.xyz,
+          .features = g.features,
+          .scaling = g.scaling,
+          .rotation = g.rotation,
+          .opacity = g.opacity,
+          .c2w = k.c2w,
+          .fxfycxcy = k.fxfycxcy,
+          .height = k.height,
+          .width = k.width,
+          .scaling_modifier = scaling_modifier,
+          .rect = rect,
+          .dsplat = dsplat,
+          .dxyz = d.xyz,
+          .dfeatures = d.features,
+          .dscaling = d.scaling,
+          .drotation = d.rotation,
+          .dopacity = d.opacity};
+}
 
 Tensor Renderer::forward(Ctx& cx, Arena& render_arena, const Gaussians& g, const Cameras& k, Saved& saved) const {
   const Range range("render");
@@ -14,19 +50,7 @@ Tensor Renderer::forward(Ctx& cx, Arena& render_arena, const Gaussians& g, const
   {
     Tensor splat = render_arena.empty({views, n, kSplatSize}, cx.precision.accum, {"splats"});
     Tensor depth = render_arena.empty({views, n}, cx.precision.accum, {"splat depth"});
-    project_fwd(cx.stream, {.xyz = g.xyz,
-                            .features = g.features,
-                            .scaling = g.scaling,
-                            .rotation = g.rotation,
-                            .opacity = g.opacity,
-                            .c2w = k.c2w,
-                            .fxfycxcy = k.fxfycxcy,
-                            .height = k.height,
-                            .width = k.width,
-                            .scaling_modifier = scaling_modifier,
-                            .splat = splat,
-                            .depth = depth,
-                            .rect = rect});
+    project_fwd(cx.stream, projection(g, k, scaling_modifier, splat, depth, rect));
     rasterize_fwd(cx.stream, render_arena,
                   {.splat = splat,
                    .depth = depth,
@@ -62,23 +86,7 @@ Gaussians Renderer::backward(Ctx& cx, Arena& render_arena, Saved saved, const Te
                  .dsplat = dsplat},
                 saved.raster);
   saved.raster = {};
-  project_bwd(cx.stream, {.xyz = g.xyz,
-                          .features = g.features,
-                          .scaling = g.scaling,
-                          .rotation = g.rotation,
-                          .opacity = g.opacity,
-                          .c2w = k.c2w,
-                          .fxfycxcy = k.fxfycxcy,
-                          .height = k.height,
-                          .width = k.width,
-                          .scaling_modifier = scaling_modifier,
-                          .rect = saved.rect,
-                          .dsplat = dsplat,
-                          .dxyz = d.xyz,
-                          .dfeatures = d.features,
-                          .dscaling = d.scaling,
-                          .drotation = d.rotation,
-                          .dopacity = d.opacity});
+  project_bwd(cx.stream, projection_gradient(g, k, scaling_modifier, saved.rect, dsplat, d));
   return d;
 }
 

@@ -6,6 +6,7 @@
 // kernels/splat/rasterize.h). Cameras get no gradient.
 #pragma once
 
+#include "kernels/splat/project.h"
 #include "kernels/splat/rasterize.h"
 #include "models/gslrm/gaussians.h"
 #include "runtime/context.h"
@@ -30,5 +31,10 @@ struct Renderer {
   // 3].
   Gaussians backward(Ctx& cx, Arena& render_arena, Saved, const Tensor& dimage) const;
 };
+
+// The first and last of the renderer's four stages, for a scene under its cameras; what they write goes in beside it.
+ProjectFwd projection(const Gaussians&, const Cameras&, float scaling_modifier, View splat, View depth, View rect);
+ProjectBwd projection_gradient(const Gaussians&, const Cameras&, float scaling_modifier, ConstView rect, ConstView dsplat,
+                               const Gaussians& gradient);
 
 }  // namespace mfl::gslrm

@@ -11,7 +11,6 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "kernels/splat/project.h"
 #include "models/gslrm/renderer.h"
 #include "runtime/rng.h"
 #include "tests/bench/machine.h"
@@ -75,42 +74,12 @@ void run(const char* name, test::SceneKind kind, int size, int repeats) {
                 arena.empty({n, 4}, DType::f32), arena.empty({n, 1}, DType::f32)};
     RasterizeState state;
     double ms[4];
-    ms[0] = timed([&] {
-      project_fwd(s, {.xyz = g.xyz,
-                      .features = g.features,
-                      .scaling = g.scaling,
-                      .rotation = g.rotation,
-                      .opacity = g.opacity,
-                      .c2w = k.c2w,
-                      .fxfycxcy = k.fxfycxcy,
-                      .height = size,
-                      .width = size,
-                      .splat = splat,
-                      .depth = depth,
-                      .rect = rect});
-    });
+    ms[0] = timed([&] { project_fwd(s, gslrm::projection(g, k, 1, splat, depth, rect)); });
     ms[1] = timed([&] {
       rasterize_fwd(s, render_arena, {.splat = splat, .depth = depth, .rect = rect, .image = image}, &state);
     });
     ms[2] = timed([&] { rasterize_bwd(s, render_arena, {.image = image, .dimage = dimage, .dsplat = splat}, state); });
-    ms[3] = timed([&] {
-      project_bwd(s, {.xyz = g.xyz,
-                      .features = g.features,
-                      .scaling = g.scaling,
-                      .rotation = g.rotation,
-                      .opacity = g.opacity,
-                      .c2w = k.c2w,
-                      .fxfycxcy = k.fxfycxcy,
-                      .height = size,
-                      .width = size,
-                      .rect = rect,
-                      .dsplat = splat,
-                      .dxyz = d.xyz,
-                      .dfeatures = d.features,
-                      .dscaling = d.scaling,
-                      .drotation = d.rotation,
-                      .dopacity = d.opacity});
-    });
+    ms[3] = timed([&] { project_bwd(s, gslrm::projection_gradient(g, k, 1, rect, splat, d)); });
     if (i >= 2)
       for (int e = 0; e < 4; ++e) stage[e].push_back(ms[e]);
     entries = slots = listed = 0, chunks = state.chunks.size();

@@ -88,8 +88,9 @@ void print_tables(const std::vector<std::string>& files, std::ostream& out) {
              "|---|---|---|---|---:|---:|---:|---:|---|\n";
       for (const Json& j : d.kernels.records())
         out << "| " << word(j, "op") << " | " << word(j, "case") << " | " << word(j, "direction") << " | "
-            << word(j, "dtype") << " | " << number(j, "ms") << " (" << number(j, "ms_p10") << " to "
-            << number(j, "ms_p90") << ") | " << number(j, "gbps") << " | " << number(j, "tflops") << " | "
+            << word(j, "dtype") << " | " << number(j, "ms")
+            << (j.contains("ms_p10") ? " (" + number(j, "ms_p10") + " to " + number(j, "ms_p90") + ")" : "") << " | "
+            << number(j, "gbps") << " | " << number(j, "tflops") << " | "
             << percent(j, "of_roof") << " | " << word(j, "commit") << " |\n";
       out << '\n';
     }

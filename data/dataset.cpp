@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <cstring>
 
 #include "runtime/log.h"
 #include "runtime/rng.h"
@@ -21,10 +21,38 @@ std::vector<int> draw(Rng& rng, std::vector<int> from, int count) {
   return from;
 }
 
-std::vector<int> all_views(int n) {
-  std::vector<int> v(n);
-  std::iota(v.begin(), v.end(), 0);
-  return v;
+// The views of a sample from which inputs and supervised views come: the same ones, or separate ones.
+struct Candidates {
+  std::vector<int> inputs, targets;
+};
+Candidates candidates(const ViewReader& r, std::int64_t sample) {
+  Candidates c;
+  for (int v = 0; v < r.views(sample); ++v) {
+    const bool input = r.role(sample, v) == Role::input;
+    if (input || !r.separate_inputs()) c.inputs.push_back(v);
+    if (!input) c.targets.push_back(v);
+  }
+  return c;
+}
+
+// Of the first pixels of RGBA, composited over a colour: RGB, or RGBA with `keep_alpha`, as v / 255.
+// (c (255 - a) + p a) / 255 is rounded to 8 bits first, as the published loader does.
+template <int C>
+void to_floats(const std::uint8_t* rgba, std::size_t pixels, const std::uint8_t colour[3], float* out) {
+  const std::uint32_t r = colour[0], g = colour[1], b = colour[2];
+  const auto over = [](std::uint32_t p, std::uint32_t c, std::uint32_t a) {
+    const std::uint32_t v = c * (255 - a) + p * a + 128;
+    return static_cast<float>(static_cast<std::int32_t>((v + (v >> 8)) >> 8)) / 255.0f;
+  };
+  for (std::size_t i = 0; i < pixels; ++i) {
+    std::uint32_t p;
+    std::memcpy(&p, rgba + 4 * i, 4);   // little-endian: red lowest
+    const std::uint32_t a = p >> 24;
+    out[C * i] = over(p & 255, r, a);
+    out[C * i + 1] = over(p >> 8 & 255, g, a);
+    out[C * i + 2] = over(p >> 16 & 255, b, a);
+    if constexpr (C == 4) out[C * i + 3] = static_cast<float>(static_cast<std::int32_t>(a)) / 255.0f;
+  }
 }
 
 }  // namespace
@@ -50,16 +78,23 @@ Dataset::Dataset(std::shared_ptr<const ViewReader> reader, DatasetOptions option
   if (o.image_size < 1) throw_error<ConfigError>("image_size must be positive, got ", o.image_size);
   if (o.num_views < 1) throw_error<ConfigError>("training.dataset.num_views must be positive, got ", o.num_views);
   if (o.rule == ViewRule::fixed && o.fewer_views) {
-    const int there = std::min(o.num_views, r.views(0));
+    const int there = std::min(o.num_views, static_cast<int>(candidates(r, 0).targets.size()));
     if (there < o.num_views) log_info(r.path(), ": samples have ", there, " views; num_views ", o.num_views, " becomes ", there);
     o.num_views = there;
   }
-  if (o.num_input_views < 1 || o.num_input_views > o.num_views)
+  if (o.num_input_views < 1 || (o.num_input_views > o.num_views && !r.separate_inputs()))
     throw_error<ConfigError>("training.dataset.num_input_views must be from 1 to num_views = ", o.num_views, ", got ", o.num_input_views);
-  for (std::int64_t s = 0; s < size(); ++s)
-    if (r.views(s) < o.num_views)
-      throw_error<DataError>(r.path(), ": sample ", r.sample_name(s), " has ", r.views(s), " views; training.dataset.num_views asks for ",
-                             o.num_views, ". Lower num_views, or leave the sample out");
+  for (std::int64_t s = 0; s < size(); ++s) {
+    const Candidates c = candidates(r, s);
+    if (static_cast<int>(c.targets.size()) < o.num_views)
+      throw_error<DataError>(r.path(), ": sample ", r.sample_name(s), " has ", c.targets.size(), r.separate_inputs() ? " target" : "",
+                             " views; training.dataset.num_views asks for ", o.num_views, ". Lower num_views, or leave the sample out");
+    if (static_cast<int>(c.inputs.size()) < o.num_input_views)
+      throw_error<DataError>(r.path(), ": sample ", r.sample_name(s), " has ", c.inputs.size(), " input views; "
+                             "training.dataset.num_input_views asks for ", o.num_input_views, ". Lower num_input_views, or leave the sample out");
+  }
+  if (r.separate_inputs())
+    log_info(r.path(), ": inputs are views of their own; the ", o.num_views, " supervised views are never inputs");
 
   bool alpha = false, opaque = false;
   for (std::int64_t s = 0; s < size(); ++s) (r.has_alpha(s) ? alpha : opaque) = true;
@@ -95,21 +130,39 @@ std::int64_t Dataset::size() const { return options_.limit > 0 ? std::min(option
 std::vector<int> Dataset::choose_views(const Pick& pick) const {
   const DatasetOptions& o = options_;
   const ViewReader& r = *reader_;
-  const int total = r.views(pick.sample), inputs = o.num_input_views, others = o.num_views - inputs;
+  const Candidates from = candidates(r, pick.sample);
+  const bool separate = r.separate_inputs();
+  // Drawn after the inputs: the other supervised views, or all of them where inputs are separate.
+  const int inputs = o.num_input_views, others = separate ? o.num_views : o.num_views - inputs;
+  const auto remaining = [&](const std::vector<int>& in) {
+    std::vector<int> rest;
+    for (int v : from.targets)
+      if (std::find(in.begin(), in.end(), v) == in.end()) rest.push_back(v);
+    return rest;
+  };
   Rng rng = rng_of(o, Draw::views, pick);
   std::vector<int> chosen;
   switch (o.rule) {
-    case ViewRule::fixed: return all_views(o.num_views);
-    case ViewRule::random: chosen = draw(rng, all_views(total), o.num_views); break;
+    case ViewRule::fixed:
+      if (separate) chosen.assign(from.inputs.begin(), from.inputs.begin() + inputs);
+      chosen.insert(chosen.end(), from.targets.begin(), from.targets.begin() + o.num_views);
+      return chosen;
+    case ViewRule::random:
+      if (separate) {
+        chosen = draw(rng, from.inputs, inputs);
+        for (int v : draw(rng, from.targets, others)) chosen.push_back(v);
+      } else {
+        chosen = draw(rng, from.targets, o.num_views);
+      }
+      break;
     case ViewRule::overlap: {
       constexpr int kTries = 100;
-      std::vector<Vec3> p(total);
-      for (int v = 0; v < total; ++v) p[v] = position(r.camera(pick.sample, v));
+      std::vector<Vec3> p(r.views(pick.sample));
+      for (int v = 0; v < r.views(pick.sample); ++v) p[v] = position(r.camera(pick.sample, v));
       for (int t = 0; t < kTries && chosen.empty(); ++t) {
-        const std::vector<int> in = draw(rng, all_views(total), inputs);
+        const std::vector<int> in = draw(rng, from.inputs, inputs);
         std::vector<int> near;
-        for (int v = 0; v < total; ++v) {
-          if (std::find(in.begin(), in.end(), v) != in.end()) continue;
+        for (int v : remaining(in)) {
           double best = -INFINITY;
           for (int i : in) best = std::max(best, p[v][0] * p[i][0] + p[v][1] * p[i][1] + p[v][2] * p[i][2]);
           if (best >= 0.5) near.push_back(v);
@@ -119,7 +172,7 @@ std::vector<int> Dataset::choose_views(const Pick& pick) const {
         for (int v : draw(rng, near, others)) chosen.push_back(v);
       }
       if (chosen.empty())
-        throw_error<DataError>(r.path(), ": sample ", r.sample_name(pick.sample), ": of ", total, " views, fewer than ", others,
+        throw_error<DataError>(r.path(), ": sample ", r.sample_name(pick.sample), ": of ", r.views(pick.sample), " views, fewer than ", others,
                                " overlap with ", inputs, " input views, in ", kTries,
                                " draws (dot product of camera positions at least 0.5). Set training.dataset.maximize_view_overlap to "
                                "false, or scale the rig to radius 2.7");
@@ -197,32 +250,39 @@ void Dataset::render(const SamplePlan& plan, int k, const RawView& raw, float* o
   const DatasetOptions& o = options_;
   const ViewReader& r = *reader_;
   const std::int64_t sample = plan.pick.sample;
-  Image im = r.decode(sample, plan.views[k], raw);
-  if (!r.has_alpha(sample)) im = with_channels(im, 3);
-  im = resize_lanczos(im, o.image_size, o.image_size);
-  if (plan.flip) flip_horizontal(im);
-  if (plan.rotation != 0) im = rotate(im, plan.rotation);
-  adjust_brightness(im, plan.brightness);
-  adjust_contrast(im, plan.contrast);
-  const bool alpha = im.channels == 4;
-  if (alpha) composite_over(im, plan.background8.data());
-
-  static const std::array<float, 256> kUnit = [] {
-    std::array<float, 256> t;
-    for (int v = 0; v < 256; ++v) t[v] = static_cast<float>(v) / 255.0f;
-    return t;
-  }();
   const std::size_t pixels = static_cast<std::size_t>(o.image_size) * o.image_size;
-  const int C = channels_, from = im.channels;
-  for (std::size_t i = 0; i < pixels; ++i) {
-    const std::uint8_t* p = &im.pixels[i * from];
-    float* q = out + i * C;
-    for (int c = 0; c < 3; ++c) q[c] = kUnit[p[c]];
-    if (C == 3) continue;
-    if (alpha && !o.remove_alpha)
-      q[3] = kUnit[p[3]];
-    else
-      q[3] = o.auto_mask && p[0] > o.mask_threshold && p[1] > o.mask_threshold && p[2] > o.mask_threshold ? 0.0f : 1.0f;
+  const int C = channels_;
+  const bool alpha = r.has_alpha(sample);
+  const bool as_stored = r.width(sample) == o.image_size && r.height(sample) == o.image_size && !plan.flip && plan.rotation == 0 &&
+                         plan.brightness == 1.0f && plan.contrast == 1.0f;
+  thread_local std::vector<std::uint8_t> buffer;   // fresh pages for each image would cost as much as inflating it
+  const std::uint8_t* rgba = nullptr;
+  Image im;
+  if (as_stored) {
+    buffer.resize(4 * pixels);
+    r.decode(sample, plan.views[k], raw, buffer);
+    rgba = buffer.data();
+  } else {
+    im = r.decode(sample, plan.views[k], raw);
+    if (!alpha) im = with_channels(im, 3);
+    im = resize_lanczos(im, o.image_size, o.image_size);
+    if (plan.flip) flip_horizontal(im);
+    if (plan.rotation != 0) im = rotate(im, plan.rotation);
+    adjust_brightness(im, plan.brightness);
+    adjust_contrast(im, plan.contrast);
+    if (!alpha) im = with_channels(im, 4);
+    rgba = im.pixels.data();
+  }
+  // Without alpha it is 255 here, and compositing changes nothing.
+  if (C == 3) {
+    to_floats<3>(rgba, pixels, plan.background8.data(), out);
+    return;
+  }
+  to_floats<4>(rgba, pixels, plan.background8.data(), out);
+  if (alpha && !o.remove_alpha) return;
+  for (std::size_t i = 0; i < pixels; ++i) {   // alpha from the composited colours, which are multiples of 1/255
+    const auto near_white = [&](int c) { return std::lround(out[4 * i + c] * 255.0f) > o.mask_threshold; };
+    out[4 * i + 3] = o.auto_mask && near_white(0) && near_white(1) && near_white(2) ? 0.0f : 1.0f;
   }
 }
 

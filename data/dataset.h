@@ -13,7 +13,9 @@
 
 namespace mfl::data {
 
-// How the views of a sample are chosen. The first num_input_views of the result are the inputs.
+// How the views of a sample are chosen: num_views that are supervised, and the first num_input_views of them are the inputs.
+// Where the set has separate inputs (ViewReader::separate_inputs), num_input_views come from the input views and num_views
+// from the others, by the same rule.
 enum class ViewRule {
   random,    // num_views without replacement; inputs ascending, then the others ascending
   overlap,   // maximize_view_overlap: the others only from views with p_view . p_input >= 0.5 for some input
@@ -57,7 +59,7 @@ struct DatasetOptions {
 // Everything about one use of a sample but its pixels.
 struct SamplePlan {
   Pick pick;
-  std::vector<int> views;
+  std::vector<int> views;                    // separate inputs, if any, then the supervised ones
   std::vector<std::array<float, 16>> c2w;    // f64 inverse of w2c, normalised, rounded once
   std::vector<std::array<float, 4>> fxfycxcy;
   std::array<float, 3> background{};
@@ -73,7 +75,9 @@ class Dataset {
   Dataset(std::shared_ptr<const ViewReader>, DatasetOptions);
 
   std::int64_t size() const;
-  int num_views() const { return options_.num_views; }
+  int num_views() const { return options_.num_views; }   // supervised
+  // Input views that are not supervised, the first of a plan: num_input_views, or 0 where inputs are among the supervised.
+  int separate_inputs() const { return reader_->separate_inputs() ? options_.num_input_views : 0; }
   int channels() const { return channels_; }   // of batches: 3, or 4 with alpha
   const DatasetOptions& options() const { return options_; }
   const ViewReader& reader() const { return *reader_; }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -106,6 +107,7 @@ class ViewReader {
   void read_raw(std::int64_t sample, int view, RawView& raw) const;
   // Checks the checksum and inflates to RGBA. Any thread.
   Image decode(std::int64_t sample, int view, const RawView& raw) const;
+  void decode(std::int64_t sample, int view, const RawView& raw, std::span<std::uint8_t> rgba) const;   // 4 width height bytes
   Image read(std::int64_t sample, int view) const;
   // Low bytes of a 16-bit source, RGBA like the image; empty for 8 bit.
   std::vector<std::uint8_t> read_low(std::int64_t sample, int view) const;

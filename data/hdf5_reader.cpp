@@ -55,7 +55,8 @@ struct OpenFile : PackedFile {
     return text(path, ": sample ", sample_names[row], ", view ", view, " (", view_names[row * max_views + view], ")");
   }
   void read_raw(const Plane&, std::int64_t row, int view, RawView& raw) const;
-  std::vector<std::uint8_t> decode(const Plane&, std::int64_t row, int view, const RawView& raw) const;
+  void decode(const Plane&, std::int64_t row, int view, const RawView& raw, std::span<std::uint8_t> pixels) const;
+  std::size_t view_bytes() const { return std::size_t{4} * width * height; }
 
  private:
   void close() { high.images = {}, low.images = {}, file = {}; }
@@ -323,11 +324,11 @@ void OpenFile::read_raw(const Plane& plane, std::int64_t row, int view, RawView&
                            ". The file is cut short or damaged: copy or pack it again");
 }
 
-std::vector<std::uint8_t> OpenFile::decode(const Plane& plane, std::int64_t row, int view, const RawView& raw) const {
+void OpenFile::decode(const Plane& plane, std::int64_t row, int view, const RawView& raw, std::span<std::uint8_t> pixels) const {
   const auto damaged = [&](const char* why) {
     throw_error<DataError>(where(row, view), ": ", why, ". The file is damaged: copy or pack it again; mfl_data verify checks all of it");
   };
-  std::vector<std::uint8_t> pixels(std::size_t{4} * width * height);
+  MFL_CHECK(pixels.size() == view_bytes(), path, ": room for ", pixels.size(), " bytes of ", view_bytes());
   const auto applied = [&](std::size_t i) { return (raw.filter_mask >> i & 1) == 0; };
   std::span<const std::uint8_t> bytes = raw.bytes;
   std::vector<std::uint8_t> between;
@@ -346,17 +347,16 @@ std::vector<std::uint8_t> OpenFile::decode(const Plane& plane, std::int64_t row,
       for (std::size_t j = 0; j < i; ++j)
         if (plane.filters[j] == H5Z_FILTER_FLETCHER32 && applied(j)) size += 4;
       if (size != pixels.size()) between.resize(size);
-      const std::span<std::uint8_t> out = between.empty() ? std::span(pixels) : std::span(between);
+      const std::span<std::uint8_t> out = between.empty() ? pixels : std::span(between);
       if (!inflate_zlib(bytes, out)) damaged("the image's compressed bytes are wrong");
       bytes = out, inflated = true;
     }
   }
   if (bytes.size() != pixels.size()) damaged("the image has the wrong number of bytes");
   if (bytes.data() != pixels.data()) std::copy(bytes.begin(), bytes.end(), pixels.begin());
-  return pixels;
 }
 
-// Full in name: which file and row a sample is.
+// Which file and row a sample is.
 struct Place {
   int file = 0;
   std::int64_t row = 0;
@@ -603,10 +603,13 @@ void ViewReader::read_raw(std::int64_t s, int view, RawView& raw) const {
 }
 Image ViewReader::decode(std::int64_t s, int view, const RawView& raw) const {
   const OpenFile& f = impl_->of(s);
-  Image image;
-  image.width = f.width, image.height = f.height, image.channels = 4;
-  image.pixels = f.decode(f.high, impl_->row(s), view, raw);
+  Image image(f.width, f.height, 4);
+  f.decode(f.high, impl_->row(s), view, raw, image.pixels);
   return image;
+}
+void ViewReader::decode(std::int64_t s, int view, const RawView& raw, std::span<std::uint8_t> rgba) const {
+  const OpenFile& f = impl_->of(s);
+  f.decode(f.high, impl_->row(s), view, raw, rgba);
 }
 Image ViewReader::read(std::int64_t sample, int view) const {
   RawView raw;
@@ -618,7 +621,9 @@ std::vector<std::uint8_t> ViewReader::read_low(std::int64_t s, int view) const {
   const OpenFile& f = impl_->of(s);
   RawView raw;
   f.read_raw(f.low, impl_->row(s), view, raw);
-  return f.decode(f.low, impl_->row(s), view, raw);
+  std::vector<std::uint8_t> bytes(f.view_bytes());
+  f.decode(f.low, impl_->row(s), view, raw, bytes);
+  return bytes;
 }
 
 Sample ViewReader::sample(std::int64_t index) const {

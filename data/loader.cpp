@@ -17,6 +17,15 @@ namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
+BatchViews pinned_views(std::int64_t B, std::int64_t V, std::int64_t side, std::int64_t channels) {
+  return {Tensor::pinned({B, V, side, side, channels}, DType::f32, {"batch image"}), Tensor::pinned({B, V, 4, 4}, DType::f32, {"batch cameras"}),
+          Tensor::pinned({B, V, 4}, DType::f32, {"batch intrinsics"}), Tensor::pinned({B, V, 2}, DType::i64, {"batch index"})};
+}
+BatchViews rows(const BatchViews& v, std::int64_t count) {
+  return {v.image.rows(0, count), v.c2w.rows(0, count), v.fxfycxcy.rows(0, count), v.index.rows(0, count)};
+}
+constexpr Tensor BatchViews::*kTensors[] = {&BatchViews::image, &BatchViews::c2w, &BatchViews::fxfycxcy, &BatchViews::index};
+
 // Everything that goes into one batch and comes out of it.
 struct Slot {
   Batch full;                       // the whole buffers
@@ -48,20 +57,19 @@ struct Loader::Impl {
 
   Impl(std::shared_ptr<const Dataset> d, SamplerOptions s, LoaderOptions o)
       : dataset(std::move(d)), sampler(s), options(o), ring(o.workers > 0 ? std::max(o.prefetch, 2) : 1), next_step(o.first_step) {
-    const std::int64_t B = s.batch, V = dataset->num_views(), S = dataset->options().image_size, C = dataset->channels();
+    const std::int64_t B = s.batch, S = dataset->options().image_size, C = dataset->channels();
     for (Slot& slot : ring) {
       Batch& b = slot.full;
-      b.image = Tensor::pinned({B, V, S, S, C}, DType::f32, {"batch image"});
-      b.c2w = Tensor::pinned({B, V, 4, 4}, DType::f32, {"batch cameras"});
-      b.fxfycxcy = Tensor::pinned({B, V, 4}, DType::f32, {"batch intrinsics"});
+      static_cast<BatchViews&>(b) = pinned_views(B, dataset->num_views(), S, C);
+      b.input = inputs() ? pinned_views(B, inputs(), S, C) : static_cast<const BatchViews&>(b);
       if (const std::int64_t c = dataset->options().crop_size; c > 0) {
-        b.target = Tensor::pinned({B, V, c, c, C}, DType::f32, {"batch crops"});
-        b.target_fxfycxcy = Tensor::pinned({B, V, 4}, DType::f32, {"batch intrinsics"});
+        b.target = Tensor::pinned({B, dataset->num_views(), c, c, C}, DType::f32, {"batch crops"});
+        b.target_fxfycxcy = Tensor::pinned({B, dataset->num_views(), 4}, DType::f32, {"batch intrinsics"});
       }
-      b.index = Tensor::pinned({B, V, 2}, DType::i64, {"batch index"});
       b.background = Tensor::pinned({B, 3}, DType::f32, {"batch background"});
       b.num_input_views = dataset->options().num_input_views;
-      slot.raw.resize(B * V);
+      b.separate_inputs = inputs() > 0;
+      slot.raw.resize(B * views());
     }
     if (options.workers > 0) {
       threads.emplace_back([this] { read_ahead(); });
@@ -80,16 +88,25 @@ struct Loader::Impl {
       if (s.uploaded) s.uploaded->synchronize();
   }
 
+  // Of a plan: separate inputs first, then the supervised views.
+  int inputs() const { return dataset->separate_inputs(); }
+  int views() const { return dataset->num_views() + inputs(); }
+  // Where view k of sample i of a batch goes.
+  std::pair<const BatchViews*, std::int64_t> place(const Slot& s, std::int64_t i, std::int64_t k) const {
+    if (k < inputs()) return {&s.full.input, i * inputs() + k};
+    return {&s.full, i * dataset->num_views() + k - inputs()};
+  }
+
   // Picks, cameras and names of a step; everything but pixels. Errors go to the sample's first view.
   void begin(Slot& s, std::uint64_t step) {
-    const std::int64_t V = dataset->num_views();
+    const std::int64_t V = views();
     const std::vector<Pick> picks = sampler.picks(step);
     const std::int64_t B = static_cast<std::int64_t>(picks.size());
     s.plans.assign(B, {});
     s.errors.assign(B * V, nullptr);
     const Batch& f = s.full;
     Batch& b = s.batch;
-    b.step = static_cast<std::int64_t>(step), b.num_input_views = f.num_input_views;
+    b.step = static_cast<std::int64_t>(step), b.num_input_views = f.num_input_views, b.separate_inputs = f.separate_inputs;
     b.names.clear();
     for (std::int64_t i = 0; i < B; ++i) {
       b.names.push_back(dataset->reader().sample_name(picks[i].sample));
@@ -101,15 +118,16 @@ struct Loader::Impl {
       }
       const SamplePlan& p = s.plans[i];
       for (std::int64_t k = 0; k < V; ++k) {
-        std::memcpy(f.c2w.data<float>() + (i * V + k) * 16, p.c2w[k].data(), 16 * sizeof(float));
-        std::memcpy(f.fxfycxcy.data<float>() + (i * V + k) * 4, p.fxfycxcy[k].data(), 4 * sizeof(float));
-        if (f.target) {
-          float* shifted = f.target_fxfycxcy.data<float>() + (i * V + k) * 4;
+        const auto [to, at] = place(s, i, k);
+        std::memcpy(to->c2w.data<float>() + at * 16, p.c2w[k].data(), 16 * sizeof(float));
+        std::memcpy(to->fxfycxcy.data<float>() + at * 4, p.fxfycxcy[k].data(), 4 * sizeof(float));
+        to->index.data<std::int64_t>()[at * 2] = p.views[k];
+        to->index.data<std::int64_t>()[at * 2 + 1] = dataset->reader().file_index(picks[i].sample);
+        if (f.target && to == &f) {
+          float* shifted = f.target_fxfycxcy.data<float>() + at * 4;
           std::memcpy(shifted, p.fxfycxcy[k].data(), 4 * sizeof(float));
           shifted[2] -= static_cast<float>(p.corner[k][0]), shifted[3] -= static_cast<float>(p.corner[k][1]);
         }
-        f.index.data<std::int64_t>()[(i * V + k) * 2] = p.views[k];
-        f.index.data<std::int64_t>()[(i * V + k) * 2 + 1] = dataset->reader().file_index(picks[i].sample);
       }
       std::memcpy(f.background.data<float>() + i * 3, p.background.data(), 3 * sizeof(float));
     }
@@ -117,7 +135,7 @@ struct Loader::Impl {
 
   void read(Slot& s, int item) {
     if (s.errors[item]) return;
-    const int V = dataset->num_views();
+    const int V = views();
     try {
       const SamplePlan& p = s.plans[item / V];
       dataset->reader().read_raw(p.pick.sample, p.views[item % V], s.raw[item]);
@@ -126,15 +144,16 @@ struct Loader::Impl {
     }
   }
 
-  void decode(Slot& s, int item, float* image) {
+  void decode(Slot& s, int item) {
     if (s.errors[item]) return;
-    const int V = dataset->num_views();
+    const int V = views();
     const SamplePlan& p = s.plans[item / V];
     try {
       const std::int64_t S = dataset->options().image_size;
-      image += static_cast<std::int64_t>(item) * S * S * dataset->channels();
+      const auto [to, at] = place(s, item / V, item % V);
+      float* image = to->image.data<float>() + at * S * S * dataset->channels();
       dataset->render(p, item % V, s.raw[item], image);
-      if (s.full.target) crop(image, p.corner[item % V], s.full.target, item);
+      if (s.full.target && to == &s.full) crop(image, p.corner[item % V], s.full.target, at);
     } catch (const Error&) {
       s.errors[item] = std::current_exception();
     } catch (const std::exception& e) {
@@ -144,7 +163,7 @@ struct Loader::Impl {
   }
 
   // The window of an image [S, S, C] at `corner` to crop `item` of [B, V, c, c, C].
-  void crop(const float* image, const std::array<int, 2>& corner, const Tensor& crops, int item) const {
+  void crop(const float* image, const std::array<int, 2>& corner, const Tensor& crops, std::int64_t item) const {
     const std::int64_t S = dataset->options().image_size, c = crops.shape()[2], C = crops.shape()[4];
     float* to = crops.data<float>() + item * c * c * C;
     for (std::int64_t y = 0; y < c; ++y)
@@ -192,7 +211,7 @@ struct Loader::Impl {
         task = queue.front();
         queue.pop_front();
       }
-      decode(*task.first, task.second, task.first->full.image.data<float>());
+      decode(*task.first, task.second);
       bool ready = false;
       {
         const std::lock_guard lock(mutex);
@@ -218,7 +237,7 @@ struct Loader::Impl {
       begin(s, next_step);
       for (int i = 0; i < static_cast<int>(s.errors.size()); ++i) {
         read(s, i);
-        decode(s, i, s.full.image.data<float>());
+        decode(s, i);
       }
     }
     current = &s;
@@ -230,11 +249,13 @@ struct Loader::Impl {
     Batch& b = s.batch;
     const std::int64_t B = b.size();
     if (B == 0) {
-      b.image = b.c2w = b.fxfycxcy = b.target = b.target_fxfycxcy = b.index = b.background = {};
+      static_cast<BatchViews&>(b) = b.input = {};
+      b.background = b.target = b.target_fxfycxcy = {};
     } else {
-      b.image = s.full.image.rows(0, B), b.c2w = s.full.c2w.rows(0, B), b.fxfycxcy = s.full.fxfycxcy.rows(0, B);
+      static_cast<BatchViews&>(b) = rows(s.full, B);
+      b.input = rows(s.full.input, B);
+      b.background = s.full.background.rows(0, B);
       if (s.full.target) b.target = s.full.target.rows(0, B), b.target_fxfycxcy = s.full.target_fxfycxcy.rows(0, B);
-      b.index = s.full.index.rows(0, B), b.background = s.full.background.rows(0, B);
     }
     return b;
   }
@@ -257,14 +278,19 @@ Batch Loader::upload(const Stream& stream, Arena& arena) {
   Slot& s = *impl_->current;
   Batch out = s.batch;
   if (out.size() == 0) return out;
-  for (Tensor Batch::*t : {&Batch::image, &Batch::c2w, &Batch::fxfycxcy, &Batch::target, &Batch::target_fxfycxcy,
-                           &Batch::index, &Batch::background}) {
-    const Tensor& from = s.batch.*t;
-    if (!from) continue;
-    Tensor to = arena.empty(from.shape(), from.dtype(), {"batch"});
+  const auto move = [&](const Tensor& from, Tensor& to) {
+    if (!from) return;
+    to = arena.empty(from.shape(), from.dtype(), {"batch"});
     copy(stream, from, to);
-    out.*t = to;
-  }
+  };
+  for (const auto t : kTensors) move(s.batch.*t, out.*t);
+  if (out.separate_inputs)
+    for (const auto t : kTensors) move(s.batch.input.*t, out.input.*t);
+  else
+    out.input = out;
+  move(s.batch.background, out.background);
+  move(s.batch.target, out.target);
+  move(s.batch.target_fxfycxcy, out.target_fxfycxcy);
   if (stream.device().is_cuda()) {
     if (!s.uploaded) s.uploaded.emplace(stream.device());
     stream.record(*s.uploaded);

@@ -13,17 +13,24 @@
 
 namespace mfl::data {
 
-struct Batch {
-  std::int64_t step = 0;
+struct BatchViews {
   Tensor image;        // [B, V, H, W, C] f32 in [0, 1], composited; C = 3 or 4 (alpha last)
   Tensor c2w;          // [B, V, 4, 4] f32, row-major, OpenCV axes
   Tensor fxfycxcy;     // [B, V, 4] f32, pixels of `image`
+  Tensor index;        // [B, V, 2] i64: view index in its sample, sample index in the set (ViewReader::file_index)
+};
+
+// The supervised views, and apart from them or among them the inputs.
+struct Batch : BatchViews {
+  std::int64_t step = 0;
+  BatchViews input;    // the first num_input_views of these are inputs: the same tensors, or those of separate input views
   Tensor target;       // [B, V, c, c, C] f32: crops of `image`; empty without DatasetOptions::crop_size
   Tensor target_fxfycxcy;   // [B, V, 4] f32, pixels of `target`
-  Tensor index;        // [B, V, 2] i64: view index in its sample, sample index in the file
   Tensor background;   // [B, 3] f32
   std::vector<std::string> names;   // of the samples
-  int num_input_views = 0;          // the first of the V views are inputs
+  int num_input_views = 0;
+  bool separate_inputs = false;     // no supervised view is an input; else the first num_input_views are
+  int supervised_inputs() const { return separate_inputs ? 0 : num_input_views; }
   std::int64_t size() const { return static_cast<std::int64_t>(names.size()); }
 };
 

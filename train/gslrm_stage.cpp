@@ -143,17 +143,17 @@ void GslrmStage::micro_batch(const gslrm::Views& views, const gslrm::Views& targ
   model.backward(cx, std::move(saved), gradient);
 }
 
-GslrmStage::Rendered GslrmStage::render(const gslrm::Views& views) {
+GslrmStage::Rendered GslrmStage::render(const gslrm::Views& views, const gslrm::Views& target) {
   Ctx cx = context();
   cx.saving = false;
   gslrm::Model::Saved nothing;
   gslrm::Model::Output out = model.forward(cx, views, nothing);
-  const Shape s = views.image.shape();
+  const Shape s = target.image.shape();
   Tensor image = cx.accum({s[0], s[1], s[2], s[3], 3}, {"renders"});
   Range range("render");
   for (std::int64_t b = 0; b < s[0]; ++b) {
     gslrm::Renderer::Saved none;
-    put_sample(stream, renderer.forward(cx, splats, out.gaussians.sample(b), cameras_of(views, b), none), image, b);
+    put_sample(stream, renderer.forward(cx, splats, out.gaussians.sample(b), cameras_of(target, b), none), image, b);
   }
   return {out.gaussians, image, out.tokens};
 }

@@ -51,7 +51,8 @@ class GslrmStage {
     Tensor image;                   // [B, V, H, W, 3] accum type
     Tensor tokens;                  // [B, T, d]
   };
-  Rendered render(const gslrm::Views&);
+  Rendered render(const gslrm::Views& views) { return render(views, views); }
+  Rendered render(const gslrm::Views& views, const gslrm::Views& target);   // inputs, and what is rendered, of their own
   // One sample's Gaussians from other cameras; image [V, H, W, 3].
   Tensor render(const gslrm::Gaussians&, const gslrm::Cameras&);
 

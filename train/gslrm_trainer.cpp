@@ -82,9 +82,9 @@ std::shared_ptr<const data::ViewReader> open_data(const GslrmConfig& c, const st
   return std::make_shared<data::ViewReader>(path);
 }
 
-gslrm::Views views_of(const data::Batch& b) { return {b.image, b.c2w, b.fxfycxcy}; }
+gslrm::Views inputs_of(const data::Batch& b) { return {b.input.image, b.input.c2w, b.input.fxfycxcy}; }
 gslrm::Views targets_of(const data::Batch& b) {
-  return b.target ? gslrm::Views{b.target, b.c2w, b.target_fxfycxcy} : views_of(b);
+  return b.target ? gslrm::Views{b.target, b.c2w, b.target_fxfycxcy} : gslrm::Views{b.image, b.c2w, b.fxfycxcy};
 }
 
 // Where a run begins: resumed, initialised, or fresh. Says which.
@@ -299,7 +299,7 @@ int Trainer::run(bool dry_run) {
         hooks.rendered = [&](const Tensor& render, const Tensor& target) {
           pictures_->request(stage_.stream, render, target, on_host, state_.passes + 1);
         };
-      stage_.micro_batch(views_of(batch), targets_of(batch), losses, micro > 0, terms_.rows(micro, 1).reshape({kTerms}), hooks);
+      stage_.micro_batch(inputs_of(batch), targets_of(batch), losses, micro > 0, terms_.rows(micro, 1).reshape({kTerms}), hooks);
     }
     ++state_.passes;
     show();

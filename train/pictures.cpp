@@ -24,7 +24,7 @@ std::vector<Labelled> labels_of(const data::Batch& batch, std::int64_t samples, 
     Labelled l{name, fmt::format("training pass {}  {}", pass, name), {}};
     for (std::int64_t v = 0; v < views; ++v)
       l.labels.push_back(fmt::format("view {} ({})", batch.index.data<std::int64_t>()[2 * (b * views + v)],
-                                     v < batch.num_input_views ? "input" : "target"));
+                                     v < batch.supervised_inputs() ? "input" : "target"));
     out.push_back(std::move(l));
   }
   return out;

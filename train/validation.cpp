@@ -98,7 +98,7 @@ ValidationResult Validation::run(std::int64_t pass) {
                        .world = comm_.size(), .seed = c.mfl.seed, .shuffle = false, .once = true},
                       {.workers = c.training.dataloader.num_workers, .prefetch = 2, .first_step = 0});
   const Stream& s = stage_.stream;
-  const std::int64_t V_in = stage_.spec.num_input_views;
+  const std::int64_t V_in = data_->separate_inputs() > 0 ? 0 : stage_.spec.num_input_views;   // among the compared views
   const perceptual::LpipsLoss* lpips = stage_.lpips();
   if (!lpips && !std::exchange(told_, true) && comm_.rank() == 0)
     log_warning("validation reports no LPIPS. ", lpips_metric(c).missing);
@@ -108,7 +108,7 @@ ValidationResult Validation::run(std::int64_t pass) {
     if (loader.next().size() == 0) break;
     stage_.step.begin_step();
     const data::Batch batch = loader.upload(s, stage_.step);
-    const GslrmStage::Rendered r = stage_.render({batch.image, batch.c2w, batch.fxfycxcy});
+    const GslrmStage::Rendered r = stage_.render({batch.input.image, batch.input.c2w, batch.input.fxfycxcy}, {batch.image, batch.c2w, batch.fxfycxcy});
     const Tensor image = to_host(s, r.image), target = to_host(s, batch.image);
     s.synchronize();
     const Shape v = image.shape(), per_view{v[1], v[2], v[3], 3}, per_target{v[1], v[2], v[3], target.shape()[4]};
@@ -161,18 +161,20 @@ void Validation::show(std::int64_t pass, const data::Batch& batch, const GslrmSt
   const Shape one{v[1], v[2], v[3], 3}, target_shape{v[1], v[2], v[3], batch.image.shape()[4]};
   const Tensor image = to_host(s, r.image.rows(0, 1).reshape(one));
   const Tensor target = to_host(s, batch.image.rows(0, 1).reshape(target_shape));
-  const Tensor index = to_host(s, batch.index);
+  const Tensor index = to_host(s, batch.index), all_inputs = to_host(s, batch.input.image.rows(0, 1));
+  const Shape in = all_inputs.shape();
+  const Tensor inputs = all_inputs.reshape({in[1], in[2], in[3], in[4]});
   Gaussians gaussians = to_host(s, r.gaussians.sample(0));
 
   Panel panel;
   panel.title = fmt::format("pass {}  {}", pass, batch.names.front());
   for (std::int64_t i = 0; i < v[1]; ++i)
-    panel.labels.push_back(fmt::format("view {} ({})", index.data<std::int64_t>()[2 * i], i < batch.num_input_views ? "input" : "held out"));
+    panel.labels.push_back(fmt::format("view {} ({})", index.data<std::int64_t>()[2 * i], i < batch.supervised_inputs() ? "input" : "held out"));
   panel.target = target, panel.render = image;
   const data::Image drawn = draw_panel(panel);
   write_panel(folder / "gt_vs_pred.png", drawn);
   result.images.emplace_back("gt_vs_pred", ValidationResult::Png{drawn.width, drawn.height, panel_png(drawn)});
-  write_panel(folder / "input.png", draw_strip(slice(ConstView(target), 0, 0, batch.num_input_views)));
+  write_panel(folder / "input.png", draw_strip(slice(ConstView(inputs), 0, 0, batch.num_input_views)));
 
   const gslrm::Filters filters = gslrm::Filters::evaluation(c.model);
   const Gaussians kept = gslrm::filtered(gaussians, filters);

@@ -3,6 +3,7 @@
 //
 //   mfl_bench kernels --device cuda --output tests/bench/results/h100/kernels.jsonl
 //   mfl_bench encoders --device cuda --images 8 --output tests/bench/results/h100/encoders.jsonl
+//   mfl_bench loader --output tests/bench/results/epyc/loader.jsonl
 //   mfl_bench record --what "GS-LRM, a scene all in" --value 1.21 --unit s --command "mfl_train ..." --output FILE
 //   mfl_bench table FILE...
 #include <CLI/CLI.hpp>
@@ -16,6 +17,7 @@
 
 #include "runtime/error.h"
 #include "tests/bench/encoders.h"
+#include "tests/bench/loader.h"
 #include "tests/bench/machine.h"
 #include "tests/bench/table.h"
 #include "tests/support/op_case.h"
@@ -162,6 +164,16 @@ int main(int argc, char** argv) {
   frozen->add_option("--images", images, "batch")->check(CLI::Range(1, 1024))->capture_default_str();
   frozen->add_option("--repeats", o.repeats, "timed runs")->check(CLI::Range(1, 100000))->capture_default_str();
   frozen->add_option("--output", o.output, "append JSON lines to this file");
+  bench::LoaderOptions l;
+  auto* loader = app.add_subcommand("loader", "batches from a packed file: images a second and a core");
+  loader->add_option("--data", l.data, "packed file or list; default: procedural scenes");
+  loader->add_option("--image_size", l.image_size)->check(CLI::Range(8, 4096))->capture_default_str();
+  loader->add_option("--views", l.views, "a sample")->check(CLI::Range(1, 64))->capture_default_str();
+  loader->add_option("--batch", l.batch, "samples")->check(CLI::Range(1, 64))->capture_default_str();
+  loader->add_option("--workers", l.workers, "numbers to measure; default: 0 to the number of cores")->check(CLI::Range(0, 1024));
+  loader->add_option("--seconds", l.seconds, "of each measurement")->check(CLI::Range(0.01, 3600.0))->capture_default_str();
+  loader->add_option("--memory-limit", l.memory_limit, "MiB: in a control group of so much memory, from a larger file")->check(CLI::Range(32, 1 << 20));
+  loader->add_option("--output", o.output, "append JSON lines to this file");
 
   std::string what, unit, command, record_device = o.device;
   double value = 0;
@@ -182,6 +194,15 @@ int main(int argc, char** argv) {
   try {
     if (*run) return kernels(o);
     if (*frozen) return encoders(o, images);
+    if (*loader) {
+      const std::vector<Json> records = bench::bench_loader(l);
+      Output output(o.output);
+      for (Json j : records) {
+        j.update(bench::describe_machine(kCpu));
+        output.put(j);
+      }
+      return 0;
+    }
     if (*record) {
       Json j = {{"kind", "figure"}, {"what", what}, {"value", value}, {"unit", unit}, {"command", command}};
       j.update(bench::describe_machine(parse_device(record_device)));

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/attention/attention.h"
+#include "kernels/elementwise/cast.h"
 #include "kernels/elementwise/fit.h"
 #include "kernels/elementwise/gelu.h"
 #include "kernels/elementwise/rows.h"
@@ -67,14 +68,12 @@ std::deque<ClipVision::Layer> ClipVision::make_layers(Scope s, const ClipConfig&
 ClipVision::ClipVision(Scope s, ClipConfig c)
     : config_(c),
       class_embedding_((s / "vision_model" / "embeddings").param("class_embedding", {c.hidden})),
-      patches_(s / "vision_model" / "embeddings" / "patch_embedding", 3, c.hidden, c.patch, static_cast<int>(c.patch), 0, false),
+      patches_((s / "vision_model" / "embeddings" / "patch_embedding").kernel("weight", {c.hidden, 3, c.patch, c.patch})),
       positions_((s / "vision_model" / "embeddings" / "position_embedding").param("weight", {1 + c.patches(), c.hidden})),
       pre_norm_(s / "vision_model" / "pre_layrnorm", c.hidden, c.eps),  // sic
       layers_(make_layers(s / "vision_model" / "encoder" / "layers", c)),
       post_norm_(s / "vision_model" / "post_layernorm", c.hidden, c.eps),
       projection_(s / "visual_projection", c.hidden, c.projection, false) {}
-
-void ClipVision::prepare(const Stream& s, Arena& arena, DType compute) { patches_.prepare(s, arena, compute); }
 
 // x += out(attention(norm1(x)))
 void ClipVision::attention(Ctx& cx, const Layer& layer, const Tensor& x) const {
@@ -116,13 +115,12 @@ Tensor ClipVision::forward(Ctx& cx, const Tensor& pixels) const {
   Range range("clip");
   const std::int64_t N = pixels.shape()[0], S = config_.image, P = config_.patch, T = 1 + config_.patches(), C = config_.hidden;
   MFL_CHECK((pixels.shape() == Shape{N, S, S, 3}), "clip: pixels ", pixels.shape(), ", expected ", Shape{N, S, S, 3});
-  MFL_CHECK(patches_.packed_weight, "clip was used before prepare()");
   Tensor x = cx.accum({N, T, C}, {"clip residual stream"});
   {
     // The convolution as a product: its stride is its size.
     Tensor cut = cx.compute({N, T - 1, P * P * 3}, {"clip patches"}), tokens = cx.compute({N, T - 1, C}, {"clip patches"});
     patchify(cx.stream, {.image = pixels, .patch = static_cast<int>(P), .patches = cut});
-    linear_fwd(cx.stream, {.x = cut, .weight = patches_.packed_weight.reshape({C, P * P * 3}), .y = tokens});
+    linear_fwd(cx.stream, {.x = cut, .weight = patches_.compute.reshape({C, P * P * 3}), .y = tokens});
     for (std::int64_t n = 0; n < N; ++n) {
       const View row = reshape(slice(View(x), 0, n, 1), {T, C});
       cast(cx.stream, {.x = class_embedding_.value.reshape({1, C}), .y = slice(row, 0, 0, 1)});

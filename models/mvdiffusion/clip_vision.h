@@ -24,7 +24,6 @@ struct ClipConfig {
 class ClipVision {
  public:
   ClipVision(Scope, ClipConfig);
-  void prepare(const Stream&, Arena&, DType compute);   // after the parameters are set
 
   // pixels [N, S, S, 3] compute type, as clip_pixels makes them -> image_embeds [N, projection] accum type, not normalised.
   Tensor forward(Ctx&, const Tensor& pixels) const;
@@ -44,7 +43,7 @@ class ClipVision {
 
   ClipConfig config_;
   Param& class_embedding_;         // [C]
-  nn::FrozenConv patches_;
+  Param& patches_;                 // [C, 3, P, P], in memory [C, P, P, 3]
   Param& positions_;               // [1 + patches, C]
   nn::FrozenLayerNorm pre_norm_;
   std::deque<Layer> layers_;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "kernels/attention/softmax.h"
+#include "kernels/elementwise/cast.h"
 #include "kernels/elementwise/fit.h"
 #include "kernels/elementwise/posterior.h"
 #include "kernels/loss/clamp.h"
@@ -20,11 +21,6 @@ constexpr float kEps = 1e-6f;
 constexpr Purpose kFeatures{"vae features"};
 
 std::string at(std::size_t i) { return std::to_string(i); }
-
-void prepare_level(VaeLevel& level, const Stream& s, Arena& arena, DType compute) {
-  for (VaeResnet& r : level.resnets) r.prepare(s, arena, compute);
-  if (level.resample) level.resample->prepare(s, arena, compute);
-}
 
 }  // namespace
 
@@ -59,13 +55,9 @@ VaeConfig VaeConfig::read(const JsonConfig& json) {
 // ---- parts ----
 
 VaeResnet::VaeResnet(Scope s, std::int64_t in, std::int64_t out, std::int64_t groups)
-    : norm1(s / "norm1", in, groups, kEps), conv1(s / "conv1", in, out, 3, 1, 1), norm2(s / "norm2", out, groups, kEps),
-      conv2(s / "conv2", out, out, 3, 1, 1) {
-  if (in != out) shortcut.emplace(s / "conv_shortcut", in, out, 1, 1, 0);
-}
-void VaeResnet::prepare(const Stream& s, Arena& arena, DType compute) {
-  conv1.prepare(s, arena, compute), conv2.prepare(s, arena, compute);
-  if (shortcut) shortcut->prepare(s, arena, compute);
+    : norm1(s / "norm1", in, groups, kEps), conv1(s / "conv1", in, out, 3), norm2(s / "norm2", out, groups, kEps),
+      conv2(s / "conv2", out, out, 3) {
+  if (in != out) shortcut.emplace(s / "conv_shortcut", in, out, 1);
 }
 Tensor VaeResnet::forward(Ctx& cx, const Tensor& x) const {
   Tensor h;
@@ -109,9 +101,6 @@ Tensor VaeAttention::forward(Ctx& cx, const Tensor& x) const {
 VaeMiddle::VaeMiddle(Scope s, std::int64_t c, std::int64_t groups)
     : attention(s / "attentions" / "0", c, groups), first(s / "resnets" / "0", c, c, groups),
       last(s / "resnets" / "1", c, c, groups) {}
-void VaeMiddle::prepare(const Stream& s, Arena& arena, DType compute) {
-  first.prepare(s, arena, compute), last.prepare(s, arena, compute);
-}
 Tensor VaeMiddle::forward(Ctx& cx, const Tensor& x) const {
   return last.forward(cx, attention.forward(cx, first.forward(cx, x)));
 }
@@ -128,7 +117,7 @@ std::deque<VaeLevel> encoder_levels(Scope s, const VaeConfig& c) {
     VaeLevel& l = levels.emplace_back();
     for (std::int64_t j = 0; j < c.layers; ++j, in = c.channels[i])
       l.resnets.emplace_back(level / "resnets" / at(static_cast<std::size_t>(j)), in, c.channels[i], c.groups);
-    if (i + 1 < c.channels.size()) l.resample.emplace(level / "downsamplers" / "0" / "conv", in, in, 3, 2, 0);
+    if (i + 1 < c.channels.size()) l.resample.emplace(level / "downsamplers" / "0" / "conv", in, in, 3, 2).pad = 0;   // the image is padded before
   }
   return levels;
 }
@@ -142,7 +131,7 @@ std::deque<VaeLevel> decoder_levels(Scope s, const VaeConfig& c) {
     VaeLevel& l = levels.emplace_back();
     for (std::int64_t j = 0; j <= c.layers; ++j, in = out)
       l.resnets.emplace_back(level / "resnets" / at(static_cast<std::size_t>(j)), in, out, c.groups);
-    if (i + 1 < c.channels.size()) l.resample.emplace(level / "upsamplers" / "0" / "conv", out, out, 3, 1, 1);
+    if (i + 1 < c.channels.size()) l.resample.emplace(level / "upsamplers" / "0" / "conv", out, out, 3);
   }
   return levels;
 }
@@ -150,13 +139,9 @@ std::deque<VaeLevel> decoder_levels(Scope s, const VaeConfig& c) {
 }  // namespace
 
 VaeEncoder::VaeEncoder(Scope s, const VaeConfig& c)
-    : conv_in(s / "conv_in", 3, c.channels[0], 3, 1, 1), levels(encoder_levels(s / "down_blocks", c)),
+    : conv_in(s / "conv_in", 3, c.channels[0], 3), levels(encoder_levels(s / "down_blocks", c)),
       middle(s / "mid_block", c.channels.back(), c.groups), norm(s / "conv_norm_out", c.channels.back(), c.groups, kEps),
-      conv_out(s / "conv_out", c.channels.back(), 2 * c.latent, 3, 1, 1) {}
-void VaeEncoder::prepare(const Stream& s, Arena& arena, DType compute) {
-  conv_in.prepare(s, arena, compute), conv_out.prepare(s, arena, compute), middle.prepare(s, arena, compute);
-  for (VaeLevel& l : levels) prepare_level(l, s, arena, compute);
-}
+      conv_out(s / "conv_out", c.channels.back(), 2 * c.latent, 3) {}
 Tensor VaeEncoder::forward(Ctx& cx, const Tensor& image) const {
   Tensor x = conv_in.forward(cx, image, kFeatures);
   for (const VaeLevel& level : levels) {
@@ -177,13 +162,9 @@ Tensor VaeEncoder::forward(Ctx& cx, const Tensor& image) const {
 // ---- decoder ----
 
 VaeDecoder::VaeDecoder(Scope s, const VaeConfig& c)
-    : conv_in(s / "conv_in", c.latent, c.channels.back(), 3, 1, 1), levels(decoder_levels(s / "up_blocks", c)),
+    : conv_in(s / "conv_in", c.latent, c.channels.back(), 3), levels(decoder_levels(s / "up_blocks", c)),
       middle(s / "mid_block", c.channels.back(), c.groups), norm(s / "conv_norm_out", c.channels[0], c.groups, kEps),
-      conv_out(s / "conv_out", c.channels[0], 3, 3, 1, 1) {}
-void VaeDecoder::prepare(const Stream& s, Arena& arena, DType compute) {
-  conv_in.prepare(s, arena, compute), conv_out.prepare(s, arena, compute), middle.prepare(s, arena, compute);
-  for (VaeLevel& l : levels) prepare_level(l, s, arena, compute);
-}
+      conv_out(s / "conv_out", c.channels[0], 3, 3) {}
 Tensor VaeDecoder::forward(Ctx& cx, const Tensor& z) const {
   Tensor x = middle.forward(cx, conv_in.forward(cx, z, kFeatures));
   for (const VaeLevel& level : levels) {
@@ -204,13 +185,8 @@ Tensor VaeDecoder::forward(Ctx& cx, const Tensor& z) const {
 
 Vae::Vae(Scope s, VaeConfig c)
     : config_(std::move(c)), encoder_(s / "encoder", config_), decoder_(s / "decoder", config_),
-      quant_(s / "quant_conv", 2 * config_.latent, 2 * config_.latent, 1, 1, 0),
-      post_quant_(s / "post_quant_conv", config_.latent, config_.latent, 1, 1, 0) {}
-
-void Vae::prepare(const Stream& s, Arena& arena, DType compute) {
-  encoder_.prepare(s, arena, compute), decoder_.prepare(s, arena, compute);
-  quant_.prepare(s, arena, compute), post_quant_.prepare(s, arena, compute);
-}
+      quant_(s / "quant_conv", 2 * config_.latent, 2 * config_.latent, 1),
+      post_quant_(s / "post_quant_conv", config_.latent, config_.latent, 1) {}
 
 Tensor Vae::encode(Ctx& cx, ConstView images, std::int64_t chunk) const {
   Range range("vae encoder");

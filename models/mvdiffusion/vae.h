@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "models/mvdiffusion/json_config.h"
+#include "models/nn/conv2d.h"
 #include "models/nn/frozen.h"
 #include "runtime/io/stored_tensor.h"
 
@@ -30,12 +31,11 @@ struct VaeConfig {
 // The two halves' parts; names are diffusers'.
 struct VaeResnet {
   nn::FrozenGroupNorm norm1;
-  nn::FrozenConv conv1;
+  nn::Conv2d conv1;
   nn::FrozenGroupNorm norm2;
-  nn::FrozenConv conv2;
-  std::optional<nn::FrozenConv> shortcut;            // where the width changes
+  nn::Conv2d conv2;
+  std::optional<nn::Conv2d> shortcut;            // where the width changes
   VaeResnet(Scope, std::int64_t in, std::int64_t out, std::int64_t groups);
-  void prepare(const Stream&, Arena&, DType compute);
   Tensor forward(Ctx&, const Tensor& x) const;       // [N, H, W, in] -> [N, H, W, out]
 };
 struct VaeAttention {
@@ -48,32 +48,29 @@ struct VaeMiddle {
   VaeAttention attention;
   VaeResnet first, last;
   VaeMiddle(Scope, std::int64_t c, std::int64_t groups);
-  void prepare(const Stream&, Arena&, DType compute);
   Tensor forward(Ctx&, const Tensor& x) const;
 };
 struct VaeLevel {
   std::deque<VaeResnet> resnets;
-  std::optional<nn::FrozenConv> resample;            // stride 2 on a padded image, or after doubling
+  std::optional<nn::Conv2d> resample;            // stride 2 on a padded image, or after doubling
 };
 
 struct VaeEncoder {
-  nn::FrozenConv conv_in;
+  nn::Conv2d conv_in;
   std::deque<VaeLevel> levels;
   VaeMiddle middle;
   nn::FrozenGroupNorm norm;
-  nn::FrozenConv conv_out;
+  nn::Conv2d conv_out;
   VaeEncoder(Scope, const VaeConfig&);
-  void prepare(const Stream&, Arena&, DType compute);
   Tensor forward(Ctx&, const Tensor& x) const;       // [N, H, W, 3] -> [N, h, w, 2 C], before the 1x1
 };
 struct VaeDecoder {
-  nn::FrozenConv conv_in;
+  nn::Conv2d conv_in;
   std::deque<VaeLevel> levels;
   VaeMiddle middle;
   nn::FrozenGroupNorm norm;
-  nn::FrozenConv conv_out;
+  nn::Conv2d conv_out;
   VaeDecoder(Scope, const VaeConfig&);
-  void prepare(const Stream&, Arena&, DType compute);
   Tensor forward(Ctx&, const Tensor& z) const;       // [N, h, w, C] after the 1x1 -> [N, H, W, 3]
 };
 
@@ -83,7 +80,6 @@ class Vae {
   static constexpr std::int64_t kChunk = 4;
 
   Vae(Scope, VaeConfig);
-  void prepare(const Stream&, Arena&, DType compute);   // after the parameters are set
   const VaeConfig& config() const { return config_; }
 
   // images [N, H, W, 3] accum type in [0, 1] -> moments [N, h, w, 2 C] accum type: mean, then log-variance (not clamped).
@@ -105,7 +101,7 @@ class Vae {
   VaeConfig config_;
   VaeEncoder encoder_;
   VaeDecoder decoder_;
-  nn::FrozenConv quant_, post_quant_;
+  nn::Conv2d quant_, post_quant_;
 };
 
 }  // namespace mfl::mvdiffusion

@@ -31,7 +31,6 @@ struct Network {
     fill_normal(s, {.x = store.values().reshape({1, store.flat_numel()}), .streams = zero, .purpose = Draw::init});
     scale_(s, {.x = store.values(), .factor = 0.02});
     if (store.precision().compute != store.precision().accum) cast(s, {.x = store.values(), .y = store.computes()});
-    net.prepare(s, weights, compute);
     s.synchronize();
   }
   EncoderTime time(std::string what, int images, int repeats, const std::function<void()>& run) {

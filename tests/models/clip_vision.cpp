@@ -64,7 +64,6 @@ TEST(ClipVision, HasThePublishedNamesAndShapes) {
   EXPECT_EQ(clip.store.numel(), 632076800);
   EXPECT_EQ(test::names_hash(clip.store), golden().metadata().at("clip.names"));
   // The full-size forward, dry: everything fits together.
-  clip.net.prepare(clip.s, clip.weights, DType::bf16);
   Tensor image = Tensor::on_heap({6, 512, 512, 3}, DType::f32, kMeta);
   const Tensor embeds = clip.net.forward(clip.cx, clip_pixels(clip.cx, image, 224));
   EXPECT_TRUE((embeds.shape() == Shape{6, 1024}));

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/elementwise/cast.h"
-#include "models/perceptual/vgg.h"
+#include "models/weights/coverage.h"
 #include "runtime/io/safetensors.h"
 #include "runtime/module.h"
 
@@ -31,7 +31,7 @@ inline void fill_formula(const Stream& s, ParamStore& store) {
       else if (p.name.ends_with("weight")) value = 1 + u / 10;
       host.data<double>()[i] = value;
     }
-    perceptual::set_values(s, p, host);
+    weights::load_parameter(s, p, io::stored(host), p.name);
   }
   if (store.precision().compute != store.precision().accum) cast(s, {.x = store.values(), .y = store.computes()});
   s.synchronize();
@@ -54,7 +54,6 @@ struct Frozen {
   }
   Frozen& formula() {
     fill_formula(s, store);
-    net.prepare(s, weights, cx.precision.compute);
     return *this;
   }
   // A host tensor of any floating type (or bytes) on the device; floats in the type `t`.

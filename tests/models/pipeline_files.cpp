@@ -127,7 +127,7 @@ TEST_F(PipelineFolder, AWrittenComponentLoadsAgain) {
   Frozen<ClipVision> a(kCpu, DType::f32, clip), b(kCpu, DType::f32, clip);
   test::fill_formula(a.s, a.store);
   std::vector<io::NamedStored> tensors;
-  for (const Param& p : a.store.all()) tensors.push_back({p.name, io::stored(p.value)});
+  for (const Param& p : a.store.all()) tensors.push_back(weights::published(p, p.value));
   write_component(folder_ / "c", "model.safetensors", R"({"b": 1, "a": [1, 2]})", tensors);
   EXPECT_EQ(io::SafetensorsFile(folder_ / "c" / "model.safetensors").metadata().at("format"), "pt");
   std::ifstream json(folder_ / "c" / "config.json");

@@ -4,6 +4,7 @@
 //   mfl_bench kernels --device cuda --output tests/bench/results/h100/kernels.jsonl
 //   mfl_bench encoders --device cuda --images 8 --output tests/bench/results/h100/encoders.jsonl
 //   mfl_bench loader --output tests/bench/results/epyc/loader.jsonl
+//   mfl_bench unet --device cuda --objects 8 --output tests/bench/results/h100/unet.jsonl
 //   mfl_bench record --what "GS-LRM, a scene all in" --value 1.21 --unit s --command "mfl_train ..." --output FILE
 //   mfl_bench table FILE...
 #include <CLI/CLI.hpp>
@@ -20,6 +21,7 @@
 #include "tests/bench/loader.h"
 #include "tests/bench/machine.h"
 #include "tests/bench/table.h"
+#include "tests/bench/unet.h"
 #include "tests/support/op_case.h"
 
 namespace {
@@ -141,6 +143,20 @@ int encoders(const Options& o, int images) {
   return 0;
 }
 
+int unet(const Options& o, int objects, bool recompute) {
+  const Device device = parse_device(o.device);
+  Output output(o.output);
+  const Json machine = bench::describe_machine(device);
+  for (const bench::UnetTime& t : bench::time_unet(device, parse_dtype(o.dtype), objects, recompute, o.repeats)) {
+    std::printf("%-52s %9.2f ms %8.1f TFLOP/s   %6.2f GiB\n", t.what.c_str(), t.milliseconds, t.tflops, t.peak_gib);
+    Json j = {{"kind", "figure"}, {"what", text(t.what, ", ", o.dtype)}, {"value", t.milliseconds}, {"unit", "ms"},
+              {"command", text("mfl_bench unet --dtype ", o.dtype, " --objects ", objects, recompute ? " --recompute" : "")}};
+    j.update(machine);
+    output.put(j);
+  }
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -175,6 +191,16 @@ int main(int argc, char** argv) {
   loader->add_option("--memory-limit", l.memory_limit, "MiB: in a control group of so much memory, from a larger file")->check(CLI::Range(32, 1 << 20));
   loader->add_option("--output", o.output, "append JSON lines to this file");
 
+  int objects = 8;
+  bool recompute = false;
+  auto* network = app.add_subcommand("unet", "time the multi-view UNet at full size: a training pass, a sampling call");
+  network->add_option("--dtype", o.dtype, "bf16 or f32")->capture_default_str();
+  network->add_option("--device", o.device, "cuda, cuda:N or cpu")->capture_default_str();
+  network->add_option("--objects", objects, "of six views")->check(CLI::Range(1, 1024))->capture_default_str();
+  network->add_flag("--recompute", recompute, "rebuild blocks in backward");
+  network->add_option("--repeats", o.repeats, "timed runs")->check(CLI::Range(1, 100000))->capture_default_str();
+  network->add_option("--output", o.output, "append JSON lines to this file");
+
   std::string what, unit, command, record_device = o.device;
   double value = 0;
   auto* record =
@@ -193,6 +219,7 @@ int main(int argc, char** argv) {
 
   try {
     if (*run) return kernels(o);
+    if (*network) return unet(o, objects, recompute);
     if (*frozen) return encoders(o, images);
     if (*loader) {
       const std::vector<Json> records = bench::bench_loader(l);

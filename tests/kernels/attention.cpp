@@ -88,6 +88,11 @@ std::vector<OpCase> attention_cases() {
   OpCase real = packed_case(1, 24578, 16, 64);  // GS-LRM: 6 views of 512 x 512 in patches of 8, and 2 tokens
   real.bench_only = true;
   cases.push_back(real);
+  // The multi-view UNet, 8 objects of 6 views, outermost level: text, and the other views to the first one.
+  for (OpCase unet : {cross_case(48, 4096, 77, 5, 64, 0.125f), cross_case(8, 5 * 4096, 4096, 5, 64, 0.125f)}) {
+    unet.bench_only = true;
+    cases.push_back(unet);
+  }
   return cases;
 }
 

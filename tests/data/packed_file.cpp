@@ -413,12 +413,12 @@ TEST(GoldenFaceLiftSample, PacksToPillowsPixels) {
   const auto g = golden()["facelift"];
   for (int v : {0, 13, 31}) {
     const auto& want = g[a.view_name(0, v)];
-    EXPECT_EQ(hex(a.pixel_hash(0, v)), want["rgba"]) << v;
-    EXPECT_EQ(hex(b.pixel_hash(0, v)), want["rgba_64"]) << v;
+    EXPECT_EQ(hex(a.pixel_hash(0, v)), want["rgba"].get<std::string>()) << v;
+    EXPECT_EQ(hex(b.pixel_hash(0, v)), want["rgba_64"].get<std::string>()) << v;
     Image white = b.read(0, v);
     const std::uint8_t colour[3] = {255, 255, 255};
     composite_over(white, colour);
-    EXPECT_EQ(sha(with_channels(white, 3)), want["white_64"]) << v;
+    EXPECT_EQ(sha(with_channels(white, 3)), want["white_64"].get<std::string>()) << v;
   }
   EXPECT_NEAR(a.foreground(0, 0), 0.301, 1e-3);
 }

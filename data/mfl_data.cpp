@@ -13,6 +13,7 @@
 #include "data/demo/command.h"
 #include "data/doctor/command.h"
 #include "data/image_file.h"
+#include "data/info/describe.h"
 #include "data/pack.h"
 #include "data/preprocess/command.h"
 #include "data/scenes.h"
@@ -42,47 +43,6 @@ Split parse_split(const std::string& s) {
   const auto it = kNames.find(s);
   if (it == kNames.end()) throw_error<ConfigError>("--split must be train, val or test, got \"", s, "\"");
   return it->second;
-}
-
-void print_info(const std::string& file, bool cameras) {
-  const ViewReader r(file);
-  std::map<int, int> views;
-  std::map<Split, int> splits;
-  double foreground = 0, least = 1, most = 0;
-  std::int64_t total = 0, alpha = 0;
-  for (std::int64_t s = 0; s < r.size(); ++s) {
-    ++views[r.views(s)], ++splits[r.split(s)], alpha += r.has_alpha(s);
-    for (int v = 0; v < r.views(s); ++v) {
-      const double f = r.foreground(s, v);
-      foreground += f, least = std::min(least, f), most = std::max(most, f), ++total;
-    }
-  }
-  std::printf("%s: mfl-views version %d\n", file.c_str(), kFormatVersion);
-  std::printf("  samples      %lld\n  views        ", static_cast<long long>(r.size()));
-  for (const auto& [count, samples] : views) std::printf("%d (%d samples) ", count, samples);
-  std::printf("\n  image        %d x %d RGBA, 8 bit (%lld samples came with alpha)\n", r.width(0), r.height(0), static_cast<long long>(alpha));
-  std::printf("  foreground   mean %.2f %%, from %.2f %% to %.2f %% of a view\n", 100 * foreground / static_cast<double>(total), 100 * least, 100 * most);
-  std::printf("  split       ");
-  for (const auto& [split, samples] : splits)
-    std::printf(" %s %d", split == Split::train ? "train" : split == Split::val ? "val" : split == Split::test ? "test" : "unassigned", samples);
-  const std::uintmax_t bytes = fs::file_size(file.substr(0, file.find('#')));
-  std::printf("\n  file         %.1f MB, %.1f %% of the raw pixels\n", static_cast<double>(bytes) / 1e6,
-              100.0 * static_cast<double>(bytes) / (4.0 * r.width(0) * r.height(0) * static_cast<double>(total)));
-  std::printf("  content      sha256 %s\n", r.content_hash().c_str());
-  const auto recipe = nlohmann::json::parse(r.recipe(), nullptr, false);
-  if (recipe.is_object() && recipe.contains("tool")) std::printf("  made by      %s\n", recipe["tool"].dump().c_str());
-  if (!cameras) {
-    std::printf("  --cameras prints the rig of the first sample\n");
-    return;
-  }
-  std::printf("  sample %s:\n  view              distance  azimuth  elevation      fx      fy      cx      cy\n", r.sample_name(0).c_str());
-  for (int v = 0; v < r.views(0); ++v) {
-    const Camera& c = r.camera(0, v);
-    const Vec3 p = position(c);
-    const double d = std::hypot(p[0], p[1], p[2]), deg = 180 / 3.14159265358979;
-    std::printf("  %-16s  %8.3f  %7.2f  %9.2f  %6.1f  %6.1f  %6.1f  %6.1f\n", r.view_name(0, v).c_str(), d, deg * std::atan2(p[1], p[0]),
-                d > 0 ? deg * std::asin(p[2] / d) : 0, c.fx, c.fy, c.cx, c.cy);
-  }
 }
 
 struct ScenesArguments {
@@ -129,7 +89,6 @@ int run(int argc, char** argv) {
 
   std::string input, output, folder, split;
   PackOptions options;
-  bool cameras = false;
   CLI::App* pack_command = app.add_subcommand("pack", "sample folders into one HDF5 file");
   pack_command->add_option("LIST_OR_DIR", input, "list file (one sample folder a line), a sample folder, or a folder of them")->required();
   pack_command->add_option("-o,--output", output, "the file to write; default: LIST_OR_DIR with the extension .h5");
@@ -143,9 +102,6 @@ int run(int argc, char** argv) {
   unpack_command->add_option("-o,--output", folder, "the folder to write")->required();
   CLI::App* verify_command = app.add_subcommand("verify", "reads all of a file and compares every hash");
   verify_command->add_option("FILE", input)->required();
-  CLI::App* info_command = app.add_subcommand("info", "what a file holds");
-  info_command->add_option("FILE", input)->required();
-  info_command->add_flag("--cameras", cameras, "also the rig of the first sample");
   ScenesArguments scenes;
   CLI::App* scenes_command = app.add_subcommand("scenes", "procedural scenes, made from a seed");
   scenes_command->add_option("-o,--output", scenes.output, "packed file to write");
@@ -162,6 +118,7 @@ int run(int argc, char** argv) {
   demo::add_command(app);
   preprocess::add_command(app);
   doctor::add_command(app, code);
+  info::add_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -184,8 +141,6 @@ int run(int argc, char** argv) {
     for (const std::string& broken : found.broken) std::fprintf(stderr, "%s\n", broken.c_str());
     if (!found.broken.empty()) throw_error<DataError>(input, ": ", found.broken.size(), " of ", found.views, " views are broken");
     std::printf("%s: all %lld views and the content hash are right\n", input.c_str(), static_cast<long long>(found.views));
-  } else if (info_command->parsed()) {
-    print_info(input, cameras);
   } else if (scenes_command->parsed()) {
     make_scenes(scenes);
     if (!scenes.output.empty()) std::printf("%s: %lld scenes\n", scenes.output.c_str(), static_cast<long long>(scenes.samples));

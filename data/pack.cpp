@@ -15,6 +15,7 @@
 #include <set>
 
 #include "data/list_file.h"
+#include "data/doctor/statistics.h"
 #include "data/sha256.h"
 #include "data/vertical_lines.h"
 #include "runtime/io/atomic_file.h"
@@ -175,6 +176,7 @@ PackResult pack(const std::vector<SampleFolder>& folders, const std::string& out
           block[i] = read_sample(readable[first + i], recordings);
           if (inputs) block[i] = with_inputs(std::move(block[i]), read_sample(inputs.of(readable[first + i]), recordings));
           if (o.image_size > 0) block[i] = scaled_sample(std::move(block[i]), o.image_size);
+          doctor::measure(block[i]);
         } catch (...) {
           errors[i] = std::current_exception();
         }

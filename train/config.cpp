@@ -152,6 +152,7 @@ void visit_keys(Visitor& v, Config& c) {
   v("mfl.log_dir", o.log_dir);
   v("mfl.peak_tflops", o.peak_tflops);
   v("mfl.val_samples", o.val_samples);
+  v("mfl.allow_unsound_data", o.allow_unsound_data);
   v("mfl.data.train", o.data.train);
   v("mfl.data.val", o.data.val);
   v("mfl.weights.vgg19", o.weights.vgg19);

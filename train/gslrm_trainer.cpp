@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <numeric>
 
+#include "data/doctor/examine.h"
 #include "data/loader.h"
 #include "data/pack.h"
 #include "runtime/backend.h"
@@ -72,6 +73,25 @@ data::DatasetOptions dataset_options(const GslrmConfig& c, bool training) {
   return o;
 }
 
+// The fast part of `mfl_data doctor` on what a run will read. Throws DataError where the set is unsound.
+void check_data(const GslrmConfig& c, const data::ViewReader& reader) {
+  const auto start = std::chrono::steady_clock::now();
+  data::doctor::RigExpectations expected;
+  expected.normalised_later = c.mouse.use_mouse_dataset && (c.mouse.normalize_cameras || c.mouse.target_camera_distance > 0);
+  const data::doctor::Findings found = data::doctor::quick_check(reader, expected);
+  const bool sound = data::doctor::sound(found);
+  std::string reasons;
+  for (const auto& f : found) {
+    if (f.severity == data::doctor::Severity::error) reasons += "\n  " + one_line(f);
+    if (f.severity == data::doctor::Severity::warning) log_warning(reader.path(), ": ", one_line(f));
+  }
+  if (!sound && !c.mfl.allow_unsound_data)
+    throw_error<DataError>(reader.path(), ": the data contradicts itself, so training on it would be in vain:", reasons, "\n`mfl_data doctor ",
+                           reader.path(), "` shows it in pictures; mfl.allow_unsound_data: true trains all the same");
+  if (!sound) log_warning(reader.path(), ": unsound, but mfl.allow_unsound_data is set:", reasons);
+  log_info(reader.path(), ": data check: ", data::doctor::verdict(found), fmt::format(" ({:.1f} s)", seconds_since(start)));
+}
+
 // The packed file behind a configuration's path; rank 0 packs a list of sample folders when there is no packed file yet.
 std::shared_ptr<const data::ViewReader> open_data(const GslrmConfig& c, const std::string& given, const std::string& list,
                                                   Communicator& comm) {
@@ -79,7 +99,9 @@ std::shared_ptr<const data::ViewReader> open_data(const GslrmConfig& c, const st
   if (comm.rank() == 0 && !fs::exists(path.substr(0, path.find('#'))))
     path = data::ensure_packed(list, (fs::path(c.log_dir()) / "packed").string(), c.model.image_tokenizer.image_size);
   path = comm.broadcast_text(path, 0);
-  return std::make_shared<data::ViewReader>(path);
+  auto reader = std::make_shared<data::ViewReader>(path);
+  if (comm.rank() == 0) check_data(c, *reader);
+  return reader;
 }
 
 gslrm::Views inputs_of(const data::Batch& b) { return {b.input.image, b.input.c2w, b.input.fxfycxcy}; }

@@ -32,8 +32,7 @@ Examination examine(const Subject& subject, const ExamineOptions& o) {
   const bool trusted = !e.geometry.centres.empty() && e.geometry.worst_iou > 0.5;
   e.rig = examine_rig(subject, trusted ? std::optional(middle(e.geometry.centres)) : std::nullopt);
   e.pixels = examine_pixels(subject);
-  e.slots = examine_slots(subject, e.rig);
-  e.splits = examine_splits(subject);
+  if (o.usage) e.slots = examine_slots(subject, e.rig), e.splits = examine_splits(subject);
   add(e.findings, check_rig(subject, e.rig, o.rig));
   add(e.findings, check_geometry(subject, e.geometry));
   add(e.findings, check_pixels(subject, e.pixels));
@@ -61,6 +60,7 @@ Findings quick_check(const ViewReader& reader, const RigExpectations& rig) {
   ExamineOptions o;
   o.rig = rig;
   o.hulls = 1;
+  o.usage = false;
   o.hull = {.pixels_a_view = 300, .max_steps = 150};
   return examine(subject_of(reader, few), o).findings;
 }

@@ -37,6 +37,7 @@ struct ExamineOptions {
   int hulls = 4;  // samples that get a visual hull
   HullOptions hull;
   bool diagnose = true;  // look for the cause of what is wrong
+  bool usage = true;     // also prompts and splits: how the set is used, not whether it is right
 };
 struct Examination {
   Findings findings;  // worst first

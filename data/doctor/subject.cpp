@@ -6,18 +6,20 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 
 #include "data/image_file.h"
-#include "data/pack.h"
+#include "data/list_file.h"
+#include "data/sample_folder.h"
 #include "data/sha256.h"
 
 namespace mfl::data::doctor {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr const char* kCameras = "opencv_cameras.json";
+constexpr const char* kCameras = kCameraFile;
 
 // Bits a channel of a PNG, from its header; 8 for everything else.
 int bits_of(const fs::path& path) {
@@ -157,13 +159,16 @@ Subject open_folders(const std::string& path, const SubjectOptions& o) {
         const CameraFrame& frame = file.frames[v];
         if (frame.file_path.empty())
           throw_error<DataError>("frame ", v, " of ", kCameras, " names no image (\"file_path\")");
+        const auto extra = nlohmann::json::parse(frame.extra, nullptr, false);
+        if (extra.value("role", "") == "input") continue;
+        const int slot = extra.value("prompt_slot", -1);
         const fs::path image = fs::path(f.folder.path) / frame.file_path;
         std::error_code error;
         const auto bytes = fs::file_size(image, error);
         if (error) throw_error<DataError>("the image ", image.string(), " does not exist");
         sizes += text(bytes, ' ');
         paths.push_back(image.string());
-        record.views.push_back({image.stem().string(), pinhole(frame.camera), -1});
+        record.views.push_back({image.stem().string(), pinhole(frame.camera), slot});
         if (frame.raw_frame) record.raw_frame = *frame.raw_frame;
       }
     } catch (const std::exception& e) {
@@ -257,14 +262,21 @@ std::vector<std::int64_t> spread(std::int64_t total, int n) {
   return chosen;
 }
 
+// Views that are only inputs (generated ones, say) need not agree with anything: they are not looked at.
 Subject subject_of(const ViewReader& reader, const SubjectOptions& o) {
   Subject subject;
   subject.kind = SubjectKind::packed, subject.path = reader.path(), subject.recipe = reader.recipe();
   subject.total = reader.size();
+  const auto views_of = [&](std::int64_t s) {
+    std::vector<int> views;
+    for (int v = 0; v < reader.views(s); ++v)
+      if (reader.role(s, v) != Role::input) views.push_back(v);
+    return views;
+  };
   for (std::int64_t s = 0; s < reader.size(); ++s) {
     SampleRecord record;
     record.name = reader.sample_name(s), record.raw_frame = reader.raw_frame(s), record.split = reader.split(s);
-    for (int v = 0; v < reader.views(s); ++v) {
+    for (int v : views_of(s)) {
       record.views.push_back({reader.view_name(s, v), pinhole(reader.camera(s, v)), reader.prompt_slot(s, v)});
       const Hash& h = reader.pixel_hash(s, v);
       record.fingerprint.append(reinterpret_cast<const char*>(h.data()), h.size());
@@ -274,14 +286,15 @@ Subject subject_of(const ViewReader& reader, const SubjectOptions& o) {
   for (std::int64_t s : spread(reader.size(), o.samples)) {
     SamplePixels pixels;
     pixels.sample = static_cast<std::size_t>(s);
-    pixels.views.resize(static_cast<std::size_t>(reader.views(s)));
+    const std::vector<int> views = views_of(s);
+    pixels.views.resize(views.size());
     std::vector<std::string> errors(pixels.views.size());
 #pragma omp parallel for schedule(dynamic, 1)
     for (std::size_t v = 0; v < pixels.views.size(); ++v) {
       try {
         ViewPixels& p = pixels.views[v];
-        p.image = reader.read(s, static_cast<int>(v));
-        p.has_alpha = reader.has_alpha(s);
+        p.image = reader.read(s, views[v]);
+        p.has_alpha = reader.channels(s, views[v]) == 4, p.bits = reader.bits(s, views[v]);
         p.outline = silhouette(p.has_alpha ? p.image : with_channels(p.image, 3));
       } catch (const std::exception& e) {
         errors[v] = e.what();
@@ -300,8 +313,12 @@ Subject subject_of(const ViewReader& reader, const SubjectOptions& o) {
 Subject open_subject(const std::string& path, const SubjectOptions& o) {
   std::error_code error;
   const std::string file = path.substr(0, path.find('#'));
-  const std::string extension = fs::path(file).extension().string();
-  if (extension == ".h5" || extension == ".hdf5") return subject_of(ViewReader(path), o);
+  const auto packed = [](const std::string& name) {
+    const std::string end = fs::path(name.substr(0, name.find('#'))).extension().string();
+    return end == ".h5" || end == ".hdf5";
+  };
+  if (packed(path) || (is_list_file(file) && fs::is_regular_file(file, error) && packed(read_list_file(file)[0].entry)))
+    return subject_of(ViewReader(path), o);
   if (!fs::exists(path, error))
     throw_error<DataError>(path, ": does not exist. Give a recording, sample folders, a list file, or a packed .h5");
   if (fs::is_directory(path, error) && fs::exists(fs::path(path) / "new_cam.pkl"))

@@ -93,11 +93,12 @@ void check_data(const GslrmConfig& c, const data::ViewReader& reader) {
 }
 
 // The packed file behind a configuration's path; rank 0 packs a list of sample folders when there is no packed file yet.
-std::shared_ptr<const data::ViewReader> open_data(const GslrmConfig& c, const std::string& given, const std::string& list,
-                                                  Communicator& comm) {
+// `own` (mfl.data.train or .val) comes before `list`, the configuration's dataset_path.
+std::shared_ptr<const data::ViewReader> open_data(const GslrmConfig& c, const std::string& given, const std::string& own,
+                                                  const std::string& list, Communicator& comm) {
   std::string path = given;
   if (comm.rank() == 0 && !fs::exists(path.substr(0, path.find('#'))))
-    path = data::ensure_packed(list, (fs::path(c.log_dir()) / "packed").string(), c.model.image_tokenizer.image_size);
+    path = data::ensure_packed(own.empty() ? list : own, (fs::path(c.log_dir()) / "packed").string(), c.model.image_tokenizer.image_size);
   path = comm.broadcast_text(path, 0);
   auto reader = std::make_shared<data::ViewReader>(path);
   if (comm.rank() == 0) check_data(c, *reader);
@@ -201,7 +202,7 @@ class Trainer {
   Trainer(const GslrmConfig& config, Communicator& comm, const LaunchOptions& launch, int segment)
       : config_(config), comm_(comm), signals_(launch.signals), leader_(comm.rank() == 0),
         train_(std::make_shared<data::Dataset>(
-            open_data(config, config.train_data(), config.training.dataset.dataset_path, comm), dataset_options(config, true))),
+            open_data(config, config.train_data(), config.mfl.data.train, config.training.dataset.dataset_path, comm), dataset_options(config, true))),
         stage_(config, {.device = comm.device(), .precision = Precision::of(config.compute()), .recompute_segment = segment,
                         .memory_bytes = launch.memory_bytes, .lpips_metric = lpips_metric(config).own_network}),
         job_(job_overview(config, train_->size(), comm.size())), progress_(leader_, config.training.logging.print_every) {
@@ -210,7 +211,7 @@ class Trainer {
       events_ = EventWriter(config.log_dir());
     }
     if (config.validation.enabled)
-      val_ = std::make_shared<data::Dataset>(open_data(config, config.val_data(), config.validation.dataset_path, comm),
+      val_ = std::make_shared<data::Dataset>(open_data(config, config.val_data(), config.mfl.data.val, config.validation.dataset_path, comm),
                                              dataset_options(config, false));
   }
 

@@ -164,6 +164,7 @@ void visit_keys(Visitor& v, Config& c) {
   v("mfl.render.video_fps", o.render.video_fps);
   v("mfl.render.video_size", o.render.video_size);
   v("mfl.render.elevation", o.render.elevation);
+  v("mfl.render.hfov", o.render.hfov);
   v("mfl.render.video", o.render.video);
 }
 
@@ -599,6 +600,8 @@ void check_rest(const Rules& r, const GslrmConfig& c) {
   r.require(o.render.video_views > 0, "mfl.render.video_views", "must be positive, not ", o.render.video_views, '.');
   r.require(o.render.video_fps > 0, "mfl.render.video_fps", "must be positive, not ", o.render.video_fps, '.');
   r.require(o.render.video_size >= 0, "mfl.render.video_size", "must not be negative, got ", o.render.video_size, '.');
+  r.require(o.render.hfov > 0 && o.render.hfov < 180, "mfl.render.hfov", "must lie between 0 and 180 degrees, not ",
+            o.render.hfov, '.');
   r.require(std::abs(o.render.elevation) < 90, "mfl.render.elevation", "must be within 90 degrees, not ",
             o.render.elevation, '.');
 }

@@ -152,6 +152,7 @@ struct MflConfig {
     int video_views = 150, video_fps = 30;          // the video of a validation
     int video_size = 0;                             // its side; 0: of the input images
     double elevation = 0;                           // of both turntables, degrees above the equator
+    double hfov = 50;                               // of both turntables, degrees
     bool video = true;
     bool operator==(const Render&) const = default;
   } render;

@@ -199,13 +199,13 @@ void Validation::show(std::int64_t pass, const data::Batch& batch, const GslrmSt
     return views;
   };
   const auto& render = c.mfl.render;
-  const data::Image strip = turntable_strip(turn({.views = render.turntable_views, .size = render.turntable_size, .elevation = render.elevation}));
+  const data::Image strip = turntable_strip(turn({.views = render.turntable_views, .size = render.turntable_size, .hfov = render.hfov, .elevation = render.elevation}));
   write_panel(folder / "turntable.png", strip);
   result.facts.emplace_back("turntable", (folder / "turntable.png").string());
   result.images.emplace_back("turntable", ValidationResult::Png{strip.width, strip.height, panel_png(strip)});
   if (render.video) {
     const int size = render.video_size > 0 ? render.video_size : static_cast<int>(stage_.spec.image_size);
-    const Tensor views = turn({.views = render.video_views, .size = size, .elevation = render.elevation});
+    const Tensor views = turn({.views = render.video_views, .size = size, .hfov = render.hfov, .elevation = render.elevation});
     std::vector<data::Image> frames;
     for (std::int64_t i = 0; i < views.shape()[0]; ++i)
       frames.push_back(to_image(views.rows(i, 1).reshape({views.shape()[1], views.shape()[2], 3})));

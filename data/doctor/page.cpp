@@ -208,8 +208,8 @@ std::string splits_part(const SplitTable& s) {
   html += text("Equal pixels within a split: ", s.duplicates,
                "; shared between training and validation or test: ", s.shared, ". ");
   if (s.nearest >= 0)
-    html += text("Nearest validation or test frame to training: ", s.nearest, " frames; ", percent(s.close, 0),
-                 " within 25 frames.");
+    html += text("Nearest validation or test frame to training: ", s.nearest, " frames; ", percent(s.mixed, 0),
+                 " beside a training frame in time.");
   return html + "</p></section>";
 }
 

@@ -11,10 +11,12 @@ SplitTable examine_splits(const Subject& subject) {
   if (subject.kind == SubjectKind::recording) return t;
   std::map<std::string, std::vector<const SampleRecord*>> same;
   std::vector<std::int64_t> training;
+  std::vector<std::pair<std::int64_t, bool>> in_time;  // raw frame, in training
   for (const SampleRecord& s : subject.samples) {
     ++t.samples[s.split];
     if (!s.fingerprint.empty()) same[s.fingerprint].push_back(&s);
     if (s.split == Split::train && s.raw_frame >= 0) training.push_back(s.raw_frame);
+    if (s.raw_frame >= 0) in_time.emplace_back(s.raw_frame, s.split == Split::train);
   }
   const auto held_out = [](const SampleRecord& s) { return s.split == Split::val || s.split == Split::test; };
   for (const auto& [print, group] : same) {
@@ -31,7 +33,7 @@ SplitTable examine_splits(const Subject& subject) {
       t.example = text(group[0]->name, " and ", group[1]->name);
   }
   std::sort(training.begin(), training.end());
-  std::int64_t near = 0, timed = 0;
+  std::sort(in_time.begin(), in_time.end());
   if (!training.empty())
     for (const SampleRecord& s : subject.samples) {
       if (!held_out(s) || s.raw_frame < 0) continue;
@@ -39,9 +41,12 @@ SplitTable examine_splits(const Subject& subject) {
       std::int64_t distance = after == training.end() ? INT64_MAX : *after - s.raw_frame;
       if (after != training.begin()) distance = std::min(distance, s.raw_frame - *std::prev(after));
       t.nearest = t.nearest < 0 ? distance : std::min(t.nearest, distance);
-      ++timed, near += distance <= 25;
     }
-  t.close = timed ? static_cast<double>(near) / static_cast<double>(timed) : 0;
+  std::int64_t beside = 0, timed = 0;
+  for (std::size_t i = 0; i < in_time.size(); ++i)
+    if (!in_time[i].second)
+      ++timed, beside += (i > 0 && in_time[i - 1].second) || (i + 1 < in_time.size() && in_time[i + 1].second);
+  t.mixed = timed > 2 ? static_cast<double>(beside) / static_cast<double>(timed) : 0;
   return t;
 }
 
@@ -54,11 +59,11 @@ Findings check_splits(const Subject& subject, const SplitTable& t) {
   if (t.duplicates)
     out.push_back({Severity::warning, "samples with equal pixels", text(t.duplicates, " samples, such as ", t.example),
                    "different samples", "", "Leave the copies out"});
-  if (t.close > 0.5 && t.nearest >= 0)
+  if (t.mixed > 0.5 && t.nearest >= 0)
     out.push_back({Severity::warning, "validation frames have near-copies in training: the split is random in time", "",
                    "blocks of time with a gap of a second between them",
-                   text(static_cast<int>(100 * t.close + 0.5),
-                        " % of them within 25 frames of a training frame, the nearest ", t.nearest, " away"),
+                   text(static_cast<int>(100 * t.mixed + 0.5),
+                        " % of them beside a training frame in time, the nearest ", t.nearest, " frames away"),
                    "mfl_data preprocess --split time"});
   else if (t.nearest >= 0 && t.nearest < 50 && subject.total > 100)
     out.push_back({Severity::note, "little time between training and validation", "", "a gap of a second",

@@ -13,7 +13,7 @@ struct SplitTable {
   std::int64_t shared = 0;      // of validation and test: samples that are in training too
   std::string example;          // two names
   std::int64_t nearest = -1;    // raw frames from a validation or test sample to the next training sample; -1: unknown
-  double close = 0;             // share of the validation and test samples with a training sample within 25 frames
+  double mixed = 0;             // share of the other samples whose neighbour in time is a training sample; blocks: only edges
 };
 SplitTable examine_splits(const Subject&);
 Findings check_splits(const Subject&, const SplitTable&);

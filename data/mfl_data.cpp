@@ -1,6 +1,4 @@
 // mfl_data: data sets on the command line. Every command is one function.
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -16,6 +14,7 @@
 #include "data/info/describe.h"
 #include "data/pack.h"
 #include "data/preprocess/command.h"
+#include "data/progress.h"
 #include "data/scenes.h"
 #include "runtime/log.h"
 
@@ -25,17 +24,8 @@ using namespace mfl;
 using namespace mfl::data;
 namespace fs = std::filesystem;
 
-// On a terminal one line that moves, else a line every tenth.
 std::function<void(std::int64_t, std::int64_t)> progress(const char* what) {
-  return [what, last = std::int64_t{-1}](std::int64_t done, std::int64_t total) mutable {
-    const std::int64_t tenth = done * 10 / total;
-    if (isatty(2)) {
-      std::fprintf(stderr, "\r%s: %lld of %lld%s", what, static_cast<long long>(done), static_cast<long long>(total), done == total ? "\n" : "");
-    } else if (tenth != last) {
-      last = tenth;
-      std::fprintf(stderr, "%s: %lld of %lld\n", what, static_cast<long long>(done), static_cast<long long>(total));
-    }
-  };
+  return [shown = Progress(what)](std::int64_t done, std::int64_t total) mutable { shown.show(done, total); };
 }
 
 Split parse_split(const std::string& s) {

@@ -93,15 +93,17 @@ void check_data(const GslrmConfig& c, const data::ViewReader& reader) {
 }
 
 // The packed file behind a configuration's path; rank 0 packs a list of sample folders when there is no packed file yet.
-// `own` (mfl.data.train or .val) comes before `list`, the configuration's dataset_path.
+// `own` (mfl.data.train or .val) comes before `list`, the configuration's dataset_path. The same path as `checked` is not
+// examined again.
 std::shared_ptr<const data::ViewReader> open_data(const GslrmConfig& c, const std::string& given, const std::string& own,
-                                                  const std::string& list, Communicator& comm) {
+                                                  const std::string& list, Communicator& comm,
+                                                  const data::ViewReader* checked = nullptr) {
   std::string path = given;
   if (comm.rank() == 0 && !fs::exists(path.substr(0, path.find('#'))))
     path = data::ensure_packed(own.empty() ? list : own, (fs::path(c.log_dir()) / "packed").string(), c.model.image_tokenizer.image_size);
   path = comm.broadcast_text(path, 0);
   auto reader = std::make_shared<data::ViewReader>(path);
-  if (comm.rank() == 0) check_data(c, *reader);
+  if (comm.rank() == 0 && !(checked && checked->path() == path)) check_data(c, *reader);
   return reader;
 }
 
@@ -211,8 +213,8 @@ class Trainer {
       events_ = EventWriter(config.log_dir());
     }
     if (config.validation.enabled)
-      val_ = std::make_shared<data::Dataset>(open_data(config, config.val_data(), config.mfl.data.val, config.validation.dataset_path, comm),
-                                             dataset_options(config, false));
+      val_ = std::make_shared<data::Dataset>(open_data(config, config.val_data(), config.mfl.data.val, config.validation.dataset_path, comm,
+                                                       &train_->reader()), dataset_options(config, false));
   }
 
   int run(bool dry_run);

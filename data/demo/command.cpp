@@ -1,13 +1,12 @@
 #include "data/demo/command.h"
 
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <vector>
 
 #include "data/demo/demo.h"
+#include "data/progress.h"
 
 namespace mfl::data::demo {
 
@@ -29,14 +28,7 @@ void add_command(CLI::App& program) {
   command->callback([a] {
     Options& options = a->options;
     options.width = a->size.front(), options.height = a->size.back();
-    make_recordings(options, [last = -1ll](std::int64_t done, std::int64_t total) mutable {
-      const long long tenth = done * 10 / total;
-      if (!isatty(2) && tenth == last) return;
-      last = tenth;
-      const bool terminal = isatty(2);
-      std::fprintf(stderr, "%sdemo: frame %lld of %lld%s", terminal ? "\r" : "", static_cast<long long>(done), static_cast<long long>(total),
-                   terminal && done < total ? "" : "\n");
-    });
+    make_recordings(options, [shown = Progress("demo")](std::int64_t done, std::int64_t total) mutable { shown.show(done, total); });
     std::printf("%s: %lld frames of %d x %d from 6 cameras", options.output.c_str(), static_cast<long long>(options.frames), options.width, options.height);
     if (options.animals > 1) std::printf(", of %d animals", options.animals);
     std::printf("\n");

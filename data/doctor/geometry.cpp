@@ -1,19 +1,12 @@
 #include <algorithm>
-#include <cstdio>
 #include <numeric>
 
 #include "data/doctor/examine.h"
+#include "data/number_text.h"
 #include "runtime/error.h"
 
 namespace mfl::data::doctor {
 namespace {
-
-std::string fixed(double v, int digits) {
-  char s[64];
-  std::snprintf(s, sizeof s, "%.*f", digits, v);
-  return s;
-}
-std::string percent(double v) { return fixed(100 * v, 1) + " %"; }
 
 double unit_of(const Subject& s) {  // pixels of this image that are one pixel at 512, at least one
   return std::max(1.0, s.samples[s.examined[0].sample].views[0].camera.width / 512.0);

@@ -1,8 +1,8 @@
 #include "data/doctor/page.h"
 
 #include <cmath>
-#include <cstdio>
 
+#include "data/number_text.h"
 #include "runtime/error.h"
 #include "runtime/io/atomic_file.h"
 
@@ -26,13 +26,9 @@ td:first-child,th:first-child,.t td,.t th{text-align:left}.t td{white-space:norm
 .views{display:flex;flex-wrap:wrap;gap:10px}figure{margin:0;width:160px}figure img{width:160px;display:block;border:1px solid var(--line);margin-bottom:3px}figcaption{font-size:12px;color:var(--soft)}
 </style>)";
 
-std::string fixed(double v, int digits) {
-  if (std::isnan(v)) return "&ndash;";
-  char s[64];
-  std::snprintf(s, sizeof s, "%.*f", digits, v);
-  return s;
-}
-std::string percent(double v, int digits = 1) { return fixed(100 * v, digits) + " %"; }
+// A table's cells; a dash where there is no number.
+std::string cell(double v, int digits) { return std::isnan(v) ? "&ndash;" : fixed(v, digits); }
+std::string percent_cell(double v, int digits = 1) { return cell(100 * v, digits) + " %"; }
 
 class Table {
  public:
@@ -77,23 +73,23 @@ std::string rig_part(const Subject& subject, const Examination& e) {
     const RigRow& r = rig.rows[i];
     t.row()
         .cell(text(i, ": ", escaped(r.name)))
-        .cell(fixed(r.from_scene.distance, 3))
-        .cell(fixed(r.origin_distance, 3))
-        .cell(fixed(r.from_scene.azimuth, 1))
-        .cell(fixed(r.from_scene.elevation, 1))
-        .cell(fixed(r.camera.fov_degrees(), 1))
-        .cell(fixed(r.camera.fx, 1))
-        .cell(fixed(r.camera.fy, 1))
-        .cell(fixed(r.camera.skew, 2))
-        .cell(fixed(r.camera.cx, 1))
-        .cell(fixed(r.camera.cy, 1))
-        .cell(fixed(r.principal_offset, 1))
-        .cell(fixed(r.determinant, 3), std::abs(r.determinant - 1) > 4e-3 ? "wrong" : "")
-        .cell(fixed(r.depth, 3), r.depth > 0 ? "" : "wrong");
+        .cell(cell(r.from_scene.distance, 3))
+        .cell(cell(r.origin_distance, 3))
+        .cell(cell(r.from_scene.azimuth, 1))
+        .cell(cell(r.from_scene.elevation, 1))
+        .cell(cell(r.camera.fov_degrees(), 1))
+        .cell(cell(r.camera.fx, 1))
+        .cell(cell(r.camera.fy, 1))
+        .cell(cell(r.camera.skew, 2))
+        .cell(cell(r.camera.cx, 1))
+        .cell(cell(r.camera.cy, 1))
+        .cell(cell(r.principal_offset, 1))
+        .cell(cell(r.determinant, 3), std::abs(r.determinant - 1) > 4e-3 ? "wrong" : "")
+        .cell(cell(r.depth, 3), r.depth > 0 ? "" : "wrong");
   }
   std::string ring, gaps;
   for (std::size_t i = 0; i < rig.ring.size(); ++i)
-    ring += text(i ? " &rarr; " : "", rig.ring[i]), gaps += text(i ? ", " : "", fixed(rig.gaps[i], 0));
+    ring += text(i ? " &rarr; " : "", rig.ring[i]), gaps += text(i ? ", " : "", cell(rig.gaps[i], 0));
   const char* unit = subject.kind == SubjectKind::recording ? " (the calibration's unit)" : "";
   std::string html =
       text("<section><h2>Rig</h2><div class='pair'><div>", top_view(rig, e.geometry.centres),
@@ -102,10 +98,10 @@ std::string rig_part(const Subject& subject, const Examination& e) {
            "<p class='small'>From the side, all cameras turned into one plane.</p></div></div>", t.end());
   html +=
       text("<p class='small'>Degrees, pixels, lengths", unit, ". Centre: ", rig.centre_from, ", at (",
-           fixed(rig.centre[0], 3), ", ", fixed(rig.centre[1], 3), ", ", fixed(rig.centre[2], 3), "). Mean distance ",
-           fixed(rig.mean_distance, 3), ", farthest over nearest ", fixed(rig.distance_ratio, 2), ". Up: within ",
-           fixed(rig.up_angle, 1), "&deg; of ", rig.up_positive ? '+' : '-', rig.up_axis,
-           ". The optical axes miss their meeting point by ", fixed(rig.axes_miss, 3), " (rms). Ring order ", ring,
+           cell(rig.centre[0], 3), ", ", cell(rig.centre[1], 3), ", ", cell(rig.centre[2], 3), "). Mean distance ",
+           cell(rig.mean_distance, 3), ", farthest over nearest ", cell(rig.distance_ratio, 2), ". Up: within ",
+           cell(rig.up_angle, 1), "&deg; of ", rig.up_positive ? '+' : '-', rig.up_axis,
+           ". The optical axes miss their meeting point by ", cell(rig.axes_miss, 3), " (rms). Ring order ", ring,
            ", gaps ", gaps, "&deg;. Different rigs in the set: ", rig.different_rigs, ".</p></section>");
   return html;
 }
@@ -119,14 +115,14 @@ std::string geometry_part(const Examination& e) {
     const GeometryRow& r = g.rows[v];
     t.row()
         .cell(text(v, ": ", escaped(e.rig.rows[v].name)))
-        .cell(fixed(r.iou, 3), r.iou < 0.8   ? "wrong"
+        .cell(cell(r.iou, 3), r.iou < 0.8   ? "wrong"
                                : r.iou < 0.9 ? "warn"
                                              : "")
-        .cell(fixed(r.iou_least, 3))
-        .cell(fixed(r.iou_without, 3))
-        .cell(fixed(r.disagreement, 2))
-        .cell(fixed(r.centroid, 2), r.centroid > 2 ? "warn" : "")
-        .cell(fixed(r.centroid_raw, 1));
+        .cell(cell(r.iou_least, 3))
+        .cell(cell(r.iou_without, 3))
+        .cell(cell(r.disagreement, 2))
+        .cell(cell(r.centroid, 2), r.centroid > 2 ? "warn" : "")
+        .cell(cell(r.centroid_raw, 1));
   }
   std::string html =
       text("<section><h2>Do cameras and images agree?</h2>", t.end(),
@@ -136,7 +132,7 @@ std::string geometry_part(const Examination& e) {
            g.equations.equations,
            " equations. Centroid: outline against the triangulated animal, after removing the shape's bias; the last "
            "column with it. Centroid rays miss by ",
-           fixed(g.miss, 4), " (rms, rig's unit).</p>");
+           cell(g.miss, 4), " (rms, rig's unit).</p>");
   if (g.intrinsics) {
     const ImpliedIntrinsics& k = *g.intrinsics;
     Table implied({"camera", "declared / implied focal length", "implied fx", "implied cx", "implied cy",
@@ -144,19 +140,19 @@ std::string geometry_part(const Examination& e) {
     for (std::size_t i = 0; i < k.cameras.size(); ++i)
       implied.row()
           .cell(text(i))
-          .cell(fixed(k.focal_ratio[i], 3), std::abs(k.focal_ratio[i] - 1) > 0.03 ? "wrong" : "")
-          .cell(fixed(k.cameras[i].fx, 1))
-          .cell(fixed(k.cameras[i].cx, 1))
-          .cell(fixed(k.cameras[i].cy, 1))
-          .cell(fixed(k.principal_error[i], 1), static_cast<int>(i) == k.worst ? "wrong" : "")
-          .cell(fixed(k.ray_error_degrees[i], 2) + "&deg;");
+          .cell(cell(k.focal_ratio[i], 3), std::abs(k.focal_ratio[i] - 1) > 0.03 ? "wrong" : "")
+          .cell(cell(k.cameras[i].fx, 1))
+          .cell(cell(k.cameras[i].cx, 1))
+          .cell(cell(k.cameras[i].cy, 1))
+          .cell(cell(k.principal_error[i], 1), static_cast<int>(i) == k.worst ? "wrong" : "")
+          .cell(cell(k.ray_error_degrees[i], 2) + "&deg;");
     html += text("<h3>Intrinsics that the outlines imply, the poses being right</h3>", implied.end(),
-                 "<p class='small'>The outlines disagree by ", fixed(k.before, 1), " px (median) as declared, by ",
-                 fixed(k.after, 2), " px with these. Common focal ratio ", fixed(k.common_ratio, 3), " &plusmn; ",
-                 fixed(k.common_sigma, 3), ".</p>");
+                 "<p class='small'>The outlines disagree by ", cell(k.before, 1), " px (median) as declared, by ",
+                 cell(k.after, 2), " px with these. Common focal ratio ", cell(k.common_ratio, 3), " &plusmn; ",
+                 cell(k.common_sigma, 3), ".</p>");
   }
   for (const Diagnosis& d : g.poses)
-    html += text("<p>", escaped(d.what), ": cost ", fixed(d.before, 1), " &rarr; ", fixed(d.after, 2), ".</p>");
+    html += text("<p>", escaped(d.what), ": cost ", cell(d.before, 1), " &rarr; ", cell(d.after, 2), ".</p>");
   return html + "</section>";
 }
 
@@ -167,15 +163,15 @@ std::string pixels_part(const PixelTable& p) {
     const PixelRow& r = p.rows[v];
     t.row()
         .cell(text(v, ": ", escaped(r.name)))
-        .cell(percent(r.foreground))
-        .cell(percent(r.least))
-        .cell(percent(r.most))
+        .cell(percent_cell(r.foreground))
+        .cell(percent_cell(r.least))
+        .cell(percent_cell(r.most))
         .cell(text(r.clipped, " of ", r.samples), r.clipped ? "warn" : "")
         .cell(text(r.empty, " of ", r.samples), r.empty ? "wrong" : "")
-        .cell(percent(r.soft))
-        .cell(percent(r.under_zero))
+        .cell(percent_cell(r.soft))
+        .cell(percent_cell(r.under_zero))
         .cell(text(r.range[0], " to ", r.range[1]))
-        .cell(fixed(r.mean, 0));
+        .cell(cell(r.mean, 0));
   }
   return text("<section><h2>Pixels</h2><div class='pair'><div>", alpha_histogram(p), "</div><div><p>", p.total,
               " images looked at: ", p.views8, " with 8 bits, ", p.views16, " with 16 bits a channel, ",
@@ -189,16 +185,16 @@ std::string slots_part(const std::optional<SlotTable>& s) {
   for (std::size_t i = 0; i < 6; ++i)
     t.row()
         .cell(text(i, ": ", kSlotName[i]))
-        .cell(fixed(kSlotAzimuth[i], 0))
+        .cell(cell(kSlotAzimuth[i], 0))
         .cell(text(s->camera[i]))
-        .cell(fixed(s->azimuth[i], 0))
-        .cell(fixed(s->error[i], 0), s->error[i] > 45 ? "wrong" : "")
+        .cell(cell(s->azimuth[i], 0))
+        .cell(cell(s->error[i], 0), s->error[i] > 45 ? "wrong" : "")
         .cell(text(s->best_camera[i]))
-        .cell(fixed(s->best_error[i], 0));
+        .cell(cell(s->best_error[i], 0));
   return text("<section><h2>Prompts of the multi-view diffusion stage</h2>", t.end(),
-              "<p class='small'>Degrees of azimuth from the front view. Largest error ", fixed(s->largest, 0),
-              "&deg;, mean ", fixed(s->mean, 0), "&deg;; with the better order ", fixed(s->best_largest, 0),
-              "&deg; and ", fixed(s->best_mean, 0), "&deg;.</p></section>");
+              "<p class='small'>Degrees of azimuth from the front view. Largest error ", cell(s->largest, 0),
+              "&deg;, mean ", cell(s->mean, 0), "&deg;; with the better order ", cell(s->best_largest, 0),
+              "&deg; and ", cell(s->best_mean, 0), "&deg;.</p></section>");
 }
 
 std::string splits_part(const SplitTable& s) {
@@ -208,7 +204,7 @@ std::string splits_part(const SplitTable& s) {
   html += text("Equal pixels within a split: ", s.duplicates,
                "; shared between training and validation or test: ", s.shared, ". ");
   if (s.nearest >= 0)
-    html += text("Nearest validation or test frame to training: ", s.nearest, " frames; ", percent(s.mixed, 0),
+    html += text("Nearest validation or test frame to training: ", s.nearest, " frames; ", percent_cell(s.mixed, 0),
                  " beside a training frame in time.");
   return html + "</p></section>";
 }

@@ -1,18 +1,11 @@
 #include <algorithm>
-#include <cstdio>
 
 #include "data/doctor/page.h"
+#include "data/number_text.h"
 #include "runtime/error.h"
 
 namespace mfl::data::doctor {
 namespace {
-
-template <class... Values>
-std::string format(const char* pattern, Values... values) {
-  char s[512];
-  std::snprintf(s, sizeof s, pattern, values...);
-  return s;
-}
 
 // The rig's ground plane: two axes across up, and their names.
 struct Ground {

@@ -1,19 +1,13 @@
 #include "data/doctor/pixels.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "data/doctor/rig.h"
+#include "data/number_text.h"
 #include "runtime/error.h"
 
 namespace mfl::data::doctor {
 namespace {
-
-std::string percent(double share) {
-  char s[32];
-  std::snprintf(s, sizeof s, "%.1f %%", 100 * share);
-  return s;
-}
 
 struct Counts {
   std::array<std::int64_t, 256> alpha{};

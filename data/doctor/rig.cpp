@@ -1,20 +1,14 @@
 #include "data/doctor/rig.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <numeric>
 #include <set>
 
+#include "data/number_text.h"
 #include "runtime/error.h"
 
 namespace mfl::data::doctor {
 namespace {
-
-std::string fixed(double v, int digits) {
-  char s[64];
-  std::snprintf(s, sizeof s, "%.*f", digits, v);
-  return s;
-}
 
 // Views for which `bad` holds; "" where there is none.
 template <class F>

@@ -1,5 +1,4 @@
 #include <cmath>
-#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -8,6 +7,7 @@
 #include "data/hdf5_file.h"
 #include "data/image_file.h"
 #include "data/info/describe.h"
+#include "data/number_text.h"
 #include "data/recording.h"
 #include "data/sample_folder.h"
 #include "data/video_reader.h"
@@ -18,12 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-template <class... Values>
-std::string format(const char* pattern, Values... values) {
-  char s[512];
-  std::snprintf(s, sizeof s, pattern, values...);
-  return s;
-}
 std::string megabytes(const std::string& path) {
   std::error_code error;
   const auto bytes = fs::file_size(path, error);

@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <map>
 
 #include "data/info/describe.h"
+#include "data/number_text.h"
 #include "models/gslrm/ply.h"
 #include "runtime/error.h"
 #include "runtime/io/safetensors.h"
@@ -15,13 +15,6 @@
 
 namespace mfl::data::info {
 namespace {
-
-template <class... Values>
-std::string format(const char* pattern, Values... values) {
-  char s[512];
-  std::snprintf(s, sizeof s, pattern, values...);
-  return s;
-}
 
 // The part of a name before its first dot.
 std::string group_of(const std::string& name) { return name.substr(0, name.find('.')); }

@@ -1,12 +1,12 @@
 #include "tests/bench/encoders.h"
 
-#include <algorithm>
 #include <functional>
 
 #include "kernels/elementwise/cast.h"
 #include "kernels/elementwise/normal.h"
 #include "models/mvdiffusion/clip_vision.h"
 #include "models/mvdiffusion/vae.h"
+#include "tests/bench/device_time.h"
 
 namespace mfl::bench {
 namespace {
@@ -34,19 +34,8 @@ struct Network {
     s.synchronize();
   }
   EncoderTime time(std::string what, int images, int repeats, const std::function<void()>& run) {
-    run();
-    std::vector<double> times;
-    arena.begin_step();
-    for (int i = 0; i < repeats; ++i) {
-      const Event begin = s.record();
-      run();
-      const Event end = s.record();
-      end.synchronize();
-      times.push_back(end.milliseconds_since(begin));
-    }
-    std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
-    return {std::move(what), times[static_cast<std::size_t>(repeats / 2)] / images,
-            static_cast<double>(arena.step_peak_bytes()) / double(1 << 30)};
+    const DeviceTime t = device_time(s, arena, repeats, run);
+    return {std::move(what), t.ms / images, t.gib};
   }
 };
 

@@ -1,12 +1,12 @@
 #include "tests/bench/unet.h"
 
-#include <algorithm>
 #include <cmath>
 #include <functional>
 
 #include "kernels/elementwise/cast.h"
 #include "kernels/elementwise/normal.h"
 #include "models/mvdiffusion/unet.h"
+#include "tests/bench/device_time.h"
 
 namespace mfl::bench {
 namespace {
@@ -58,19 +58,8 @@ std::vector<UnetTime> time_unet(Device device, DType compute, std::int64_t objec
   };
   const double flops = unet.forward_flops(kSide, kText);
   auto median = [&](std::string what, double work, const std::function<void()>& run) -> UnetTime {
-    run();
-    arena.begin_step();
-    std::vector<double> times;
-    for (int i = 0; i < repeats; ++i) {
-      const Event begin = s.record();
-      run();
-      const Event end = s.record();
-      end.synchronize();
-      times.push_back(end.milliseconds_since(begin));
-    }
-    std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
-    const double ms = times[static_cast<std::size_t>(repeats / 2)];
-    return {std::move(what), ms, work / ms / 1e9, double(arena.step_peak_bytes()) / double(1 << 30)};
+    const DeviceTime t = device_time(s, arena, repeats, run);
+    return {std::move(what), t.ms, work / t.ms / 1e9, t.gib};
   };
 
   std::vector<UnetTime> times;

@@ -4,6 +4,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "models/mvdiffusion/tiny_pipeline.h"
 #include "models/perceptual/lpips.h"
 #include "models/perceptual/perceptual.h"
 #include "models/weights/loss_networks.h"
@@ -133,6 +134,17 @@ struct ExtractLosses {
   }
 };
 
+struct MakeTinyPipeline {
+  std::string to;
+  mvdiffusion::TinyPipeline tiny;
+
+  void run() const {
+    mvdiffusion::write_tiny_pipeline(to, tiny);
+    std::cout << to << ": a pipeline for images of " << tiny.image << " x " << tiny.image << "; prompt embeddings in "
+              << mvdiffusion::tiny_prompts(to).string() << '\n';
+  }
+};
+
 int run(int argc, char** argv) {
   CLI::App app(
       "Checkpoints and network weights: what is in a file, and the same in another format.\n"
@@ -180,6 +192,17 @@ int run(int argc, char** argv) {
   c->add_flag("--only-perceptual", extract.perceptual, "only the VGG19");
   c->add_flag("--only-lpips", extract.lpips, "only LPIPS");
   c->callback([&] { extract.run(); });
+
+  MakeTinyPipeline make;
+  c = app.add_subcommand("tiny-pipeline",
+                         "a whole MVDiffusion pipeline folder without published weights: a narrow UNet to train from scratch,\n"
+                         "an autoencoder that is the identity on pixels, a random narrow CLIP, prompt embeddings");
+  c->add_option("-o,--output", make.to, "new folder")->required();
+  c->add_option("--image_size", make.tiny.image, "side of images and latents")->check(CLI::Range(8, 1024))->capture_default_str();
+  c->add_option("--widths", make.tiny.widths, "channels of the UNet's levels, multiples of 32")->capture_default_str();
+  c->add_option("--layers", make.tiny.layers, "residual blocks of a level")->check(CLI::Range(1, 8))->capture_default_str();
+  c->add_option("--seed", make.tiny.seed, "of the weights and prompts")->capture_default_str();
+  c->callback([&] { make.run(); });
 
   try {
     app.parse(argc, argv);

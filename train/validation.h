@@ -10,20 +10,9 @@
 #include "data/loader.h"
 #include "runtime/comm/communicator.h"
 #include "train/gslrm_stage.h"
-#include "train/run_log.h"
+#include "train/validation_result.h"
 
 namespace mfl {
-
-struct ValidationResult {
-  struct Png {
-    int width = 0, height = 0;
-    std::string bytes;
-  };
-  Metrics metrics;                                   // means over all samples of all ranks
-  Facts facts;                                       // paths of what was written
-  std::vector<std::pair<std::string, Png>> images;   // rank 0: for the event file
-  std::int64_t samples = 0;
-};
 
 // Whether validation reports LPIPS: with the network of the losses, with one of its own, or not, and then why.
 struct LpipsMetric {

@@ -1,0 +1,81 @@
+// The components of a pipeline folder on one device, and what is done with them: encode an image, sample its views, decode.
+//
+//   O objects of V views, views fastest (the UNet's spec().views). H x H images of h x h latents.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <span>
+
+#include "models/mvdiffusion/clip_vision.h"
+#include "models/mvdiffusion/conditioning.h"
+#include "models/mvdiffusion/pipeline_files.h"
+#include "models/mvdiffusion/sampling.h"
+#include "models/mvdiffusion/unet.h"
+#include "models/mvdiffusion/vae.h"
+
+namespace mfl::mvdiffusion {
+
+// Everything but the UNet: frozen, in a compute type of its own. Training and inference share it.
+class Encoders {
+ public:
+  // Reads the configurations and lays out the parameters in `weights`; no weight is read yet (--plan needs none).
+  Encoders(const PipelineFiles&, const Stream&, Arena& weights, DType compute);
+  Encoders(const Encoders&) = delete;
+  Encoders& operator=(const Encoders&) = delete;
+  // The weights, with their coverage tables. Throws DataError.
+  void load(const Stream&);
+
+  // images [N, H, W, 3] accum type in [0, 1] -> [N, h, w, 2 C] accum type: mean and log-variance (Vae::latents).
+  Tensor moments(Ctx&, ConstView images) const;
+  // images [N, H, H, 3] -> [N, E] accum type. Accum type in [0, 1]: as in training; u8: as at inference (clip_pixels).
+  Tensor embeddings(Ctx&, ConstView images) const;
+  // moments -> scaled latents: Vae::latents. Scaled latents -> images [N, H, W, 3] accum type, clamped to [0, 1].
+  Tensor latents(Ctx&, ConstView moments, ConstView noise = {}) const;
+  Tensor decode(Ctx&, ConstView latents) const;
+
+  std::int64_t factor() const { return vae_.config().factor(); }       // H / h
+  std::int64_t latent_channels() const { return vae_.config().latent; }
+  std::int64_t embedding_width() const { return clip_.config().projection; }
+  DType compute() const { return precision_.compute; }
+  const PipelineFiles& files() const { return files_; }
+
+  const Normalizer& normalizer() const { return *normalizer_; }
+  const NoiseSchedule& schedule() const { return scheduler_.schedule; }
+  const NoiseSchedule& embedding_noise() const { return embedding_noise_; }
+  int steps_offset() const { return scheduler_.steps_offset; }
+
+ private:
+  Ctx own(const Ctx&) const;
+  PipelineFiles files_;
+  Precision precision_;
+  Arena& weights_;
+  ParamStore vae_store_, clip_store_;
+  Vae vae_;
+  ClipVision clip_;
+  PipelineFiles::Scheduler scheduler_;
+  NoiseSchedule embedding_noise_;
+  std::optional<Normalizer> normalizer_;
+};
+
+// What sampling reads of the input images: once per image, for any number of samplings.
+struct Condition {
+  Tensor latents;      // [O, h, w, C] accum type: the posterior's mean, scaled
+  Tensor embeddings;   // [O, E] accum type
+};
+// images [O, H, H, 3] accum type in [0, 1], and the same as bytes.
+Condition encode_condition(Ctx&, const Encoders&, ConstView images, ConstView bytes);
+
+struct ViewsInput {
+  Condition condition;
+  Tensor text;             // [O V, L, E] compute type: the prompt of every slot
+  Tensor streams;          // [O V] i32, as view_streams() gives them
+  std::uint64_t seed = 0;
+};
+// Scaled latents [O V, h, w, C] accum type; Encoders::decode makes images of them. `cx` is the UNet's.
+Tensor sample_views(Ctx&, const Encoders&, const Unet&, const SamplerTable&, const ViewsInput&);
+
+// Noise streams of the views of objects: an object's noise is a function of the seed and its number, whatever the batch.
+Tensor view_streams(std::span<const std::uint32_t> objects, std::int64_t views);   // [O V] i32, host
+
+}  // namespace mfl::mvdiffusion

@@ -7,21 +7,19 @@
 //   fwdbwd_pass_step, param_update_step
 //   mfl                   what we need beyond it: version, seed, recipe, data position, best metric, configuration
 //
-// Writing: the state is copied to pinned host memory by a stream of its own, which only the next update waits for; the file is
-// written by a thread of its own, to a temporary name, read back, renamed. The next save waits for the one before it. What goes
-// wrong in the thread is thrown by the next call of the writer.
+// Written in the background (background_save.h), to a temporary name, read back, renamed.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <future>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "models/weights/coverage.h"
 #include "runtime/io/value.h"
+#include "train/background_save.h"
 #include "train/gslrm_stage.h"
 
 namespace mfl {
@@ -36,47 +34,26 @@ struct RunState {
   std::int64_t best_pass = -1;
 };
 
-// A checkpoint that is on disk.
-struct SavedCheckpoint {
-  std::filesystem::path path;
-  std::int64_t pass = 0;
-  double stall_seconds = 0;   // that training waited: the host in save(), the device before the next update
-  double write_seconds = 0;   // from the end of the copy to the rename, beside training
-  std::uint64_t bytes = 0;    // of the file
-};
-
 class CheckpointWriter {
  public:
   // Takes host memory for one copy of the state at once (staging_bytes), so that no save does.
   CheckpointWriter(GslrmStage&, std::filesystem::path directory, std::function<void(const SavedCheckpoint&)> done);
-  ~CheckpointWriter();
-  CheckpointWriter(const CheckpointWriter&) = delete;
-  CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
   // Queues the copy, and the writing behind it; waits for the save before. `keep` > 0: afterwards at most that many ckpt_*.pt
   // remain, oldest first to go, the one of state.best_pass never.
   void save(const RunState&, double learning_rate, const std::string& config_yaml, int keep);
-  // Call before parameters or moments change: the stage's stream waits for the copy, the host does not.
-  void before_update();
-  void poll();   // reports a finished save to `done`, if there is one; throws what went wrong
-  void wait();   // the same, for the save in progress
+  void before_update() { background_.before_update(); }   // call before parameters or moments change
+  void poll() { background_.poll(); }
+  void wait() { background_.wait(); }
 
   static std::uint64_t staging_bytes(const GslrmStage&);   // parameters, moments and loss networks, f32
 
  private:
   io::Value tree(const RunState&, double learning_rate, const std::string& config_yaml) const;
-  io::StoredTensor piece(std::size_t buffer, std::int64_t first, Shape) const;
 
   GslrmStage& stage_;
   std::filesystem::path directory_;
-  std::function<void(const SavedCheckpoint&)> done_;
-  std::vector<Tensor> buffers_;   // on the device: values, exp_avg, exp_avg_sq, then each network's values
-  Tensor staging_;                // the same, one after the other, on the host
-  Stream stream_;
-  Event ready_, copied_, before_wait_, after_wait_;
-  bool copying_ = false, waited_ = false;
-  SavedCheckpoint current_;
-  std::future<double> writing_;   // write_seconds
+  BackgroundSave background_;
 };
 
 // ckpt_%016d.pt of a directory, oldest first.

@@ -62,7 +62,7 @@ GslrmStage::GslrmStage(const GslrmConfig& config, StageOptions o)
   const TrainingConfig& t = config.training;
   optimizer = std::make_unique<Optimizer>(stream, weights, params,
                                           OptimizerConfig{.beta1 = t.optimizer.beta1, .beta2 = t.optimizer.beta2,
-                                                          .weight_decay = t.optimizer.weight_decay,
+                                                          .groups = ParamGroups::matrices_decay(t.optimizer.weight_decay),
                                                           .max_norm = t.runtime.grad_clip_norm,
                                                           .allowed_factor = t.runtime.allowed_gradnorm_factor});
 }

@@ -501,7 +501,7 @@ void Trainer::save() {
 void Trainer::saved(const SavedCheckpoint& c) {
   log_info("checkpoint ", c.path.string(), ", ", human_bytes(c.bytes),
            fmt::format(", written in {:.2f} s; training waited {:.3f} s", c.write_seconds, c.stall_seconds));
-  log_.event("checkpoint", c.pass, {{"path", c.path.string()}},
+  log_.event("checkpoint", c.number, {{"path", c.path.string()}},
              {{"stall_seconds", c.stall_seconds}, {"write_seconds", c.write_seconds}, {"bytes", double(c.bytes)}});
 }
 
@@ -520,13 +520,9 @@ void Trainer::forecast_disk() const {
   const std::int64_t every = std::lcm(ck.checkpoint_every, std::int64_t{config_.training.runtime.grad_accum_steps});
   std::int64_t files = (job_.total_passes - state_.passes + every - 1) / every;
   if (ck.checkpoints_total_limit) files = std::min<std::int64_t>(files, *ck.checkpoints_total_limit + 2);
-  const double needed = double(files) * double(CheckpointWriter::staging_bytes(stage_));
-  std::error_code unknown;
-  const fs::space_info disk = fs::space(ck.checkpoint_dir, unknown);
-  if (unknown || needed <= double(disk.available)) return;
-  log_warning("up to ", files, " checkpoints of ", human_bytes(CheckpointWriter::staging_bytes(stage_)), " need ",
-              human_bytes(std::size_t(needed)), "; ", ck.checkpoint_dir, " has ", human_bytes(disk.available),
-              " free. Free some, raise training.checkpointing.checkpoint_every, or set checkpoints_total_limit");
+  const std::string warning = disk_forecast(ck.checkpoint_dir, files, CheckpointWriter::staging_bytes(stage_),
+                                            "raise training.checkpointing.checkpoint_every, or set checkpoints_total_limit");
+  if (!warning.empty()) log_warning(warning);
 }
 
 }  // namespace

@@ -1,10 +1,22 @@
 #include "train/optimizer.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include "runtime/backend.h"
 
 namespace mfl {
+
+ParamGroups ParamGroups::matrices_decay(double weight_decay) {
+  return {{{.weight_decay = weight_decay}, {}}, [](const Param& p) { return std::size_t(p.decay() ? 0 : 1); }};
+}
+
+ParamGroups ParamGroups::embeddings_apart(double weight_decay, double learning_rate_factor) {
+  const AdamWGroup apart{.learning_rate_factor = learning_rate_factor, .weight_decay = weight_decay};
+  return {{{.weight_decay = weight_decay}, apart, apart}, [](const Param& p) {
+            auto has = [&](const char* part) { return p.name.find(part) != std::string::npos; };
+            return std::size_t(has("class_embedding") || has("camera_embedding") ? 1 : has("attn_mv") || has("norm_mv") ? 2 : 0);
+          }};
+}
 
 struct Optimizer::Pinned {
   StepScalars* scalars;
@@ -16,12 +28,16 @@ struct Optimizer::Pinned {
 };
 
 Optimizer::Optimizer(const Stream& stream, Arena& arena, ParamStore& store, OptimizerConfig config)
-    : store_(store), config_(config) {
+    : store_(store), config_(std::move(config)) {
+  MFL_CHECK(config_.groups.of && config_.groups.groups.size() <= kAdamWGroups, "an optimizer has at most ", kAdamWGroups,
+            " groups, and a rule that says which parameter is of which");
   std::vector<ParamSegment> segments;
   for (const Param& p : store.all()) {
     if (!p.trainable) continue;
     segments_.push_back(&p);
-    segments.push_back({p.first, p.numel(), p.decay()});
+    const std::size_t group = config_.groups.of(p);
+    MFL_CHECK(group < config_.groups.groups.size(), p.name, " is of optimizer group ", group, " of ", config_.groups.groups.size());
+    segments.push_back({p.first, p.numel(), static_cast<std::int64_t>(group)});
   }
   if (segments.empty()) throw_error<ConfigError>("every parameter is frozen; training.freeze_layers leaves nothing to train");
   const DType accum = store.precision().accum;
@@ -48,9 +64,11 @@ void Optimizer::step(const Stream& s, double learning_rate, int micro_batches, C
   decide_update(s, {.scalars = scalars_, .loss = loss, .factor = 1.0 / micro_batches, .max_norm = config_.max_norm,
                     .allowed_factor = config_.allowed_factor, .beta1 = config_.beta1, .beta2 = config_.beta2});
   const bool copy_needed = store_.precision().compute != store_.precision().accum;
-  adamw(s, {.value = store_.values(), .grad = store_.grads(), .exp_avg = exp_avg_, .exp_avg_sq = exp_avg_sq_,
+  AdamW update{.value = store_.values(), .grad = store_.grads(), .exp_avg = exp_avg_, .exp_avg_sq = exp_avg_sq_,
             .compute = copy_needed ? View(store_.computes()) : View{}, .chunks = chunks_, .scalars = scalars_,
-            .beta1 = config_.beta1, .beta2 = config_.beta2, .eps = config_.eps, .weight_decay = config_.weight_decay});
+            .beta1 = config_.beta1, .beta2 = config_.beta2, .eps = config_.eps};
+  std::copy(config_.groups.groups.begin(), config_.groups.groups.end(), update.groups.begin());
+  adamw(s, update);
 }
 
 void Optimizer::request(const Stream& s) {
@@ -75,18 +93,10 @@ const std::string& Optimizer::segment_name(std::int64_t segment) const {
   return segments_.at(static_cast<std::size_t>(segment))->name;
 }
 
-std::vector<const Param*> Optimizer::checkpoint_order() const {
-  std::vector<const Param*> order;
-  for (bool decay : {true, false})
-    for (const Param* p : segments_)
-      if (p->decay() == decay) order.push_back(p);
-  return order;
-}
-
-std::size_t Optimizer::decayed() const {
-  std::size_t n = 0;
-  for (const Param* p : segments_) n += p->decay();
-  return n;
+std::vector<std::vector<const Param*>> Optimizer::grouped() const {
+  std::vector<std::vector<const Param*>> all(config_.groups.groups.size());
+  for (const Param* p : segments_) all[config_.groups.of(*p)].push_back(p);
+  return all;
 }
 
 }  // namespace mfl

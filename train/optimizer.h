@@ -2,7 +2,9 @@
 // on the device: the host queues a step and reads what happened one step later.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "kernels/optim/adamw.h"
@@ -11,8 +13,22 @@
 
 namespace mfl {
 
+// Which parameters share a weight decay and a factor on the learning rate. Their order, each group's in registration order, is
+// the order of a checkpoint's optimizer state.
+struct ParamGroups {
+  std::vector<AdamWGroup> groups;                   // at most kAdamWGroups
+  std::function<std::size_t(const Param&)> of;      // index into groups
+
+  // GS-LRM's: tensors of two or more axes decay; then the rest, which does not.
+  static ParamGroups matrices_decay(double weight_decay);
+  // MVDiffusion's: everything decays; `class_embedding` and `camera_embedding`, then `attn_mv` and `norm_mv`, have a learning
+  // rate of their own (camera_embedding_lr_mult). Source: train_diffusion.py.
+  static ParamGroups embeddings_apart(double weight_decay, double learning_rate_factor);
+};
+
 struct OptimizerConfig {
-  double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.05;
+  double beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
+  ParamGroups groups = ParamGroups::matrices_decay(0.05);
   double max_norm = 1;           // clip; <= 0: none
   double allowed_factor = 20;    // a norm above allowed_factor * max_norm leaves the step out; <= 0: no rule
 };
@@ -39,10 +55,8 @@ class Optimizer {
   // Name of the parameter behind StepScalars::bad_segment.
   const std::string& segment_name(std::int64_t segment) const;
 
-  // The published optimizer's parameter order: group 0 = trainable tensors of two or more axes, group 1 = the rest, each in
-  // registration order. Index in this list = key of the optimizer state in a checkpoint.
-  std::vector<const Param*> checkpoint_order() const;
-  std::size_t decayed() const;   // length of group 0
+  // Trainable parameters of each group. A parameter's index in the concatenation is its key in a checkpoint's optimizer state.
+  std::vector<std::vector<const Param*>> grouped() const;
 
  private:
   ParamStore& store_;

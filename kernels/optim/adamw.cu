@@ -2,6 +2,8 @@
 //   Map        one block a chunk of at most kChunk elements, four elements a thread and access.
 //   Bytes      16n read, 12n + 2n written (bf16 copy).    Bound by   memory.
 //   Numerics   f32, the order of operations of PyTorch's fused kernel.    Deterministic: yes.
+#include <algorithm>
+
 #include "kernels/common/launch.cuh"
 #include "kernels/common/pack.cuh"
 #include "kernels/optim/adamw.h"
@@ -12,7 +14,8 @@ namespace {
 constexpr int kThreads = 256;
 
 struct Constants {
-  double beta1, beta2, eps, weight_decay;
+  double beta1, beta2, eps;
+  AdamWGroup groups[kAdamWGroups];
 };
 
 struct Rule {
@@ -36,8 +39,9 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t* chunk = gChunks + std::int64_t(blockIdx.x) * 4;
   const std::int64_t first = chunk[0];
   const int count = int(chunk[1]);
-  const double lr = gScalars->learning_rate;
-  const Rule rule{float(gScalars->grad_scale),  chunk[3] ? float(1 - lr * c.weight_decay) : 1.0f,
+  const AdamWGroup group = c.groups[chunk[3]];
+  const double lr = gScalars->learning_rate * group.learning_rate_factor;
+  const Rule rule{float(gScalars->grad_scale),  float(1 - lr * group.weight_decay),
                   float(1 - c.beta1),           float(c.beta2),
                   float(1 - c.beta2),           float(lr / gScalars->bias1),
                   float(sqrt(gScalars->bias2)), float(c.eps)};
@@ -78,13 +82,15 @@ void adamw(const Stream& s, const AdamW& a) {
     throw_error<DeviceError>("adamw: masters of type ", a.value.dtype, " are not supported on CUDA (f32 is)");
   const std::int64_t chunks = a.chunks.shape[0];
   if (chunks == 0) return;
+  Constants constants{a.beta1, a.beta2, a.eps, {}};
+  std::copy(a.groups.begin(), a.groups.end(), constants.groups);
   const bool packed = aligned16(a.value.data) && aligned16(a.grad.data) && aligned16(a.exp_avg.data) &&
                       aligned16(a.exp_avg_sq.data) && aligned16(a.compute.data);
   dispatch_gpu("adamw", a.compute ? a.compute.dtype : DType::f32, [&](auto t) {
     adamw_kernel<<<unsigned(chunks), kThreads, 0, native(s)>>>(
         pointer<float>(a.value), pointer<float>(a.grad), pointer<float>(a.exp_avg), pointer<float>(a.exp_avg_sq),
         pointer<decltype(t)>(a.compute), static_cast<const std::int64_t*>(a.chunks.data),
-        static_cast<const StepScalars*>(a.scalars.data), Constants{a.beta1, a.beta2, a.eps, a.weight_decay}, packed);
+        static_cast<const StepScalars*>(a.scalars.data), constants, packed);
     check_launch("adamw_kernel", s);
   });
 }

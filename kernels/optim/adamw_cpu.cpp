@@ -17,13 +17,14 @@ void run(const AdamW& a) {
   C* compute = a.compute ? a.compute.as<C>() : nullptr;
 #pragma omp parallel for
   for (std::int64_t c = 0; c < a.chunks.shape[0]; ++c) {
-    const double keep = table[4 * c + 3] ? 1 - step.learning_rate * a.weight_decay : 1.0;
+    const AdamWGroup& group = a.groups.at(std::size_t(table[4 * c + 3]));
+    const double lr = step.learning_rate * group.learning_rate_factor, keep = 1 - lr * group.weight_decay;
     for (std::int64_t i = table[4 * c]; i < table[4 * c] + table[4 * c + 1]; ++i) {
       const double g = step.grad_scale * double(grad[i]);
       const double m = double(exp_avg[i]) + (1 - a.beta1) * (g - double(exp_avg[i]));
       const double v = a.beta2 * double(exp_avg_sq[i]) + (1 - a.beta2) * g * g;
       const double p = double(value[i]) * keep -
-                       step.learning_rate / step.bias1 * m / (std::sqrt(v) / std::sqrt(step.bias2) + a.eps);
+                       lr / step.bias1 * m / (std::sqrt(v) / std::sqrt(step.bias2) + a.eps);
       exp_avg[i] = T(m), exp_avg_sq[i] = T(v), value[i] = T(p);
       if (compute) compute[i] = C(double(value[i]));
     }

@@ -12,8 +12,7 @@ std::vector<std::int64_t> chunk_table(std::span<const ParamSegment> segments) {
     const ParamSegment& p = segments[i];
     MFL_CHECK(p.first >= 0 && p.count >= 0, "chunk_table: segment ", i, " has ", p.count, " elements from ", p.first);
     for (std::int64_t at = 0; at < p.count; at += kChunk)
-      table.insert(table.end(),
-                   {p.first + at, std::min(kChunk, p.count - at), static_cast<std::int64_t>(i), std::int64_t{p.decay}});
+      table.insert(table.end(), {p.first + at, std::min(kChunk, p.count - at), static_cast<std::int64_t>(i), p.group});
   }
   return table;
 }

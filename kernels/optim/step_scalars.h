@@ -34,10 +34,10 @@ inline const Shape kStepScalarsShape{static_cast<std::int64_t>(sizeof(StepScalar
 // One trainable parameter in the flat buffers.
 struct ParamSegment {
   std::int64_t first = 0, count = 0;  // elements
-  bool decay = false;                 // takes part in weight decay
+  std::int64_t group = 0;             // index into AdamW::groups
 };
 // The segments cut into pieces of at most kChunk elements, one thread block each: rows of [chunks, 4] i64: first
-// element, count, segment index, decay. The host makes it once and copies it to the device.
+// element, count, segment index, group. The host makes it once and copies it to the device.
 inline constexpr std::int64_t kChunk = 32768;
 std::vector<std::int64_t> chunk_table(std::span<const ParamSegment>);  // 4 entries a chunk
 

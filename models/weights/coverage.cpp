@@ -178,14 +178,14 @@ Coverage load_parameters(const Stream& stream, ParamStore& store, const io::Weig
   return c;
 }
 
-io::NamedStored published(const Param& p, const Tensor& host) {
-  MFL_CHECK(host.shape() == p.memory_shape(), p.name, ": values of ", host.shape(), ", expected ", p.memory_shape());
-  io::StoredTensor t = io::stored(host);
-  if (p.channel_last) {
-    const Shape stride = t.stride;   // of [O, KH, KW, I]
-    t.shape = p.shape, t.stride = {stride[0], stride[3], stride[1], stride[2]};
-  }
-  return {p.name, t};
+io::NamedStored published(const Param& p, const Tensor& host) { return published(p, io::stored(host)); }
+io::NamedStored published(const Param& p, const io::StoredTensor& in_memory) {
+  MFL_CHECK(in_memory.shape == p.memory_shape(), p.name, ": values of ", in_memory.shape, ", expected ", p.memory_shape());
+  if (!p.channel_last) return {p.name, in_memory};
+  io::StoredTensor t = in_memory;
+  const Shape stride = t.stride;   // of [O, KH, KW, I]
+  t.shape = p.shape, t.stride = {stride[0], stride[3], stride[1], stride[2]};
+  return {p.name, io::row_major(std::move(t))};
 }
 
 }  // namespace mfl::weights

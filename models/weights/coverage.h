@@ -46,5 +46,7 @@ void load_parameter(const Stream&, const Param&, const io::StoredTensor&, std::s
 // Host values laid out as the parameter is in memory (its value, gradient or a moment of its) as a checkpoint has them: under
 // its name, in its published shape. The tensor is held.
 io::NamedStored published(const Param&, const Tensor& host);
+// The same of values that are on their way to a file: [memory_shape] becomes the published shape, row-major.
+io::NamedStored published(const Param&, const io::StoredTensor& in_memory);
 
 }  // namespace mfl::weights

@@ -96,17 +96,8 @@ struct Convert {
     if (to.extension() != ".pt" && to.extension() != ".pth" && to.extension() != ".bin")
       throw_error<ConfigError>("the output ", to.string(), " should end in .safetensors, .pt, .pth or .bin.");
     io::Value dict = io::Value::ordered_dict();
-    for (const NamedStored& t : tensors) dict.set(t.name, dense(t));
+    for (const NamedStored& t : tensors) dict.set(t.name, io::row_major(t.tensor));
     io::write_torch_file(to, dict);
-  }
-  // A tensor on a part of its storage, or strided over it, would bring the whole storage along.
-  static io::StoredTensor dense(const NamedStored& t) {
-    if (t.tensor.contiguous() && t.tensor.numel() == t.tensor.storage->numel()) return t.tensor;
-    std::vector<std::byte> bytes;
-    io::for_each_piece(t.tensor, t.name, [&](std::span<const std::byte> piece) {
-      bytes.insert(bytes.end(), piece.begin(), piece.end());
-    });
-    return io::stored(std::move(bytes), t.tensor.type(), t.tensor.shape);
   }
 };
 

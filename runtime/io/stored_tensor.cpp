@@ -291,6 +291,23 @@ class ProducedStorage final : public Storage {
   Produce produce_;
 };
 
+class GatheredStorage final : public Storage {
+ public:
+  explicit GatheredStorage(StoredTensor t) : Storage(t.type(), t.numel()), from_(std::move(t)) {}
+  void read(std::uint64_t first, std::span<std::byte> into) const override {
+    if (dense_.empty()) {
+      dense_.resize(static_cast<std::size_t>(bytes()));
+      read_dense(from_, dense_.data());
+    }
+    std::memcpy(into.data(), dense_.data() + first, into.size());
+    if (first + into.size() == bytes()) dense_ = {};
+  }
+
+ private:
+  StoredTensor from_;
+  mutable std::vector<std::byte> dense_;   // from the first read until the end was read
+};
+
 StoredTensor whole(std::shared_ptr<const Storage> storage, Shape shape) {
   return {std::move(storage), 0, shape, shape.row_major()};
 }
@@ -377,6 +394,12 @@ StoredTensor stored_scalar(float x) {
   std::vector<std::byte> bytes(sizeof x);
   std::memcpy(bytes.data(), &x, sizeof x);
   return stored(std::move(bytes), StoredType::f32, Shape{});
+}
+StoredTensor row_major(StoredTensor t) {
+  check_inside(t, "a tensor to be written");
+  if (t.contiguous() && t.numel() == t.storage->numel()) return t;
+  const Shape shape = t.shape;
+  return whole(std::make_shared<GatheredStorage>(std::move(t)), shape);
 }
 
 }  // namespace mfl::io

@@ -93,5 +93,8 @@ StoredTensor stored(StoredType, Shape, std::function<void(std::uint64_t first, s
 StoredTensor stored(std::vector<std::byte>, StoredType, Shape);
 StoredTensor stored(std::shared_ptr<const std::vector<std::byte>>, StoredType, Shape);
 StoredTensor stored_scalar(float);
+// The same elements as a row-major tensor of its own storage: gathered when it is read, front to back. A file of torch.save
+// keeps storages and strides as they are, and would take along all that a strided tensor does not show.
+StoredTensor row_major(StoredTensor);
 
 }  // namespace mfl::io

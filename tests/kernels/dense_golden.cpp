@@ -39,7 +39,7 @@ TEST_F(DenseGolden, Gelu) {
 }
 
 TEST_F(DenseGolden, AdamWWithClipping) {
-  const std::vector<ParamSegment> segments = {{0, 30, true}, {30, 7, false}};
+  const std::vector<ParamSegment> segments = {{0, 30, 0}, {30, 7, 1}};
   std::vector<std::int64_t> table = chunk_table(segments);
   const View chunks = make_view(table.data(), {2, 4}, DType::i64);
   Tensor value = file_.load("adamw.value0"), m = like("adamw.m"), v = like("adamw.v");
@@ -55,7 +55,8 @@ TEST_F(DenseGolden, AdamWWithClipping) {
     decide_update(s_, {.scalars = scalars, .max_norm = 1.0});
     EXPECT_NEAR(step.norm, norms.as<double>()[i], 1e-12);
     EXPECT_EQ(step.outcome, i == 1 ? UpdateOutcome::applied : UpdateOutcome::clipped);
-    adamw(s_, {.value = value, .grad = grad, .exp_avg = m, .exp_avg_sq = v, .chunks = chunks, .scalars = scalars});
+    adamw(s_, {.value = value, .grad = grad, .exp_avg = m, .exp_avg_sq = v, .chunks = chunks, .scalars = scalars,
+               .groups = {{{1, 0.05}}}});
   }
   expect("adamw.value", value);
   expect("adamw.m", m);

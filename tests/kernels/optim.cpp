@@ -9,6 +9,9 @@
 namespace mfl::test {
 namespace {
 
+// Segment i is of group i: one that decays, one that does not, two of their own rates.
+constexpr std::array<AdamWGroup, kAdamWGroups> kGroups = {{{1, 0.05}, {1, 0}, {2.5, 0.1}, {0.5, 0}}};
+
 // Segments with gaps, as ParamStore lays them out, the second one longer than a chunk.
 struct Layout {
   std::vector<ParamSegment> segments;
@@ -17,7 +20,7 @@ struct Layout {
 Layout layout(std::initializer_list<std::int64_t> counts) {
   Layout l;
   for (std::int64_t n : counts) {
-    l.segments.push_back({l.flat, n, l.segments.size() % 2 == 0});
+    l.segments.push_back({l.flat, n, std::int64_t(l.segments.size() % kGroups.size())});
     l.flat += (n + 63) / 64 * 64;
   }
   return l;
@@ -64,7 +67,8 @@ OpCase adamw_case(std::string name, Layout l, double max_norm, bool bench_only =
                        .exp_avg_sq = r["v_out"],
                        .compute = r.work == r.accum ? View{} : r["compute"],
                        .chunks = chunks,
-                       .scalars = scalars});
+                       .scalars = scalars,
+                       .groups = kGroups});
     }
     if (r.work == r.accum) copy(r.stream, r["value_out"], r["compute"]);
   };
@@ -84,11 +88,11 @@ MFL_OP_TESTS(AdamW, adamw_cases)
 
 namespace {
 
-// A store of two parameters on one device, with its optimizer state.
+// A store of a few parameters on one device, with its optimizer state.
 class Optimizer {
  public:
-  explicit Optimizer(Device d)
-      : stream_(Stream::create(d, "test")), layout_(layout({3, 70})), table_(chunk_table(layout_.segments)) {
+  explicit Optimizer(Device d, std::initializer_list<std::int64_t> counts = {3, 70})
+      : stream_(Stream::create(d, "test")), layout_(layout(counts)), table_(chunk_table(layout_.segments)) {
     for (Tensor* t : {&value, &grad, &m, &v}) {
       *t = Tensor::on_heap({layout_.flat}, DType::f32, d);
       fill_zero(stream_, *t);
@@ -114,7 +118,8 @@ class Optimizer {
     grad_norm(stream_, {.grad = grad, .chunks = chunks, .partial = partial, .scalars = scalars});
     rule.scalars = scalars;
     decide_update(stream_, rule);
-    adamw(stream_, {.value = value, .grad = grad, .exp_avg = m, .exp_avg_sq = v, .chunks = chunks, .scalars = scalars});
+    adamw(stream_, {.value = value, .grad = grad, .exp_avg = m, .exp_avg_sq = v, .chunks = chunks, .scalars = scalars,
+                    .groups = kGroups});
     StepScalars out;
     copy(stream_, scalars, make_view(&out, kStepScalarsShape, DType::u8));
     stream_.synchronize();
@@ -198,6 +203,17 @@ TEST_P(StepDecision, ZeroGradientMovesOnlyWhatDecays) {
   const auto value = o.get(o.value);
   EXPECT_NEAR(value[0], 1 - 0.1 * 0.05, 1e-7);  // the first parameter decays
   EXPECT_EQ(value[64], 1.0f);
+}
+
+TEST_P(StepDecision, AGroupsFactorScalesItsLearningRate) {
+  Optimizer o(device(), {3, 70, 5, 9});
+  o.set(o.grad, std::vector<float>(std::size_t(o.flat()), 1.0f));
+  o.step({.scalars = {}, .max_norm = 0}, 0.1);
+  const auto value = o.get(o.value);   // the first step of Adam moves by the group's learning rate
+  EXPECT_NEAR(value[0], -0.1, 1e-6);
+  EXPECT_NEAR(value[64], -0.1, 1e-6);
+  EXPECT_NEAR(value[64 + 128], -0.25, 1e-6);
+  EXPECT_NEAR(value[64 + 128 + 64], -0.05, 1e-6);
 }
 
 TEST(AdamW, IsTheTextbookStep) {

@@ -189,7 +189,7 @@ TEST_P(GoldenMvDiffusion, TrainsAsThePublishedUnet) {
     std::vector<ParamSegment> segments;
     for (const Param& p : n.store.all()) {
       before[p.name] = n.published(p, p.value);
-      segments.push_back({p.first, p.numel(), true});
+      segments.push_back({p.first, p.numel(), 0});
     }
     const std::vector<std::int64_t> table = chunk_table(segments);
     const auto chunks = std::int64_t(table.size() / 4);
@@ -207,7 +207,7 @@ TEST_P(GoldenMvDiffusion, TrainsAsThePublishedUnet) {
       grad_norm(n.s, {.grad = n.store.grads(), .chunks = chunk, .partial = partial, .scalars = scalars});
       decide_update(n.s, {.scalars = scalars, .max_norm = 1, .beta1 = 0.9, .beta2 = 0.999});
       adamw(n.s, {.value = n.store.values(), .grad = n.store.grads(), .exp_avg = exp_avg, .exp_avg_sq = exp_avg_sq,
-                  .chunks = chunk, .scalars = scalars, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01});
+                  .chunks = chunk, .scalars = scalars, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .groups = {{{1, 0.01}}}});
       StepScalars now;
       copy(n.s, scalars, make_view(static_cast<void*>(&now), kStepScalarsShape, DType::u8));
       n.s.synchronize();

@@ -1,0 +1,105 @@
+#include "train/background_save.h"
+
+#include <chrono>
+#include <utility>
+
+#include "models/weights/coverage.h"
+#include "runtime/log.h"
+#include "train/plan.h"
+
+namespace mfl {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); }
+
+}  // namespace
+
+std::uint64_t BackgroundSave::staging_bytes(const std::vector<Tensor>& buffers) {
+  std::uint64_t bytes = 0;
+  for (const Tensor& t : buffers) bytes += t.bytes();
+  return bytes;
+}
+
+BackgroundSave::BackgroundSave(const Stream& compute, std::vector<Tensor> buffers, std::function<void(const SavedCheckpoint&)> done)
+    : compute_(compute), buffers_(std::move(buffers)), done_(std::move(done)),
+      staging_(Tensor::pinned({static_cast<std::int64_t>(staging_bytes(buffers_))}, DType::u8, {"checkpoint staging"})),
+      stream_(Stream::create(compute.device(), "checkpoint")), ready_(compute.device()), copied_(compute.device()),
+      before_wait_(compute.device()), after_wait_(compute.device()) {
+  std::uint64_t at = 0;
+  for (const Tensor& t : buffers_) first_byte_.push_back(std::exchange(at, at + t.bytes()));
+}
+
+BackgroundSave::~BackgroundSave() {
+  try {
+    wait();
+  } catch (const std::exception& e) {
+    log_error("the last checkpoint was not written: ", e.what());
+  }
+}
+
+io::StoredTensor BackgroundSave::piece(std::size_t buffer, std::int64_t first, Shape shape) const {
+  const DType type = buffers_[buffer].dtype();
+  const std::uint64_t at = first_byte_[buffer] + static_cast<std::uint64_t>(first) * size_of(type);
+  return io::stored(make_view(static_cast<const void*>(staging_.data<std::uint8_t>() + at), shape, type));
+}
+
+io::NamedStored BackgroundSave::piece(std::size_t buffer, const Param& p) const {
+  return weights::published(p, piece(buffer, p.first, p.memory_shape()));
+}
+
+void BackgroundSave::start(std::filesystem::path path, std::int64_t number, std::function<std::uint64_t()> write) {
+  const auto begin = Clock::now();
+  wait();
+  compute_.record(ready_);
+  stream_.wait(ready_);
+  for (std::size_t i = 0; i < buffers_.size(); ++i)
+    copy(stream_, buffers_[i], make_view(staging_.data<std::uint8_t>() + first_byte_[i], buffers_[i].shape(), buffers_[i].dtype()));
+  stream_.record(copied_);
+  copying_ = true, waited_ = false;
+  current_ = {.path = std::move(path), .number = number};
+  writing_ = std::async(std::launch::async, [this, write = std::move(write)] {
+    copied_.synchronize();
+    const auto copied = Clock::now();
+    const std::uint64_t bytes = write();
+    return Written{seconds_since(copied), bytes};
+  });
+  current_.stall_seconds = seconds_since(begin);
+}
+
+void BackgroundSave::before_update() {
+  if (!std::exchange(copying_, false)) return;
+  compute_.record(before_wait_);
+  compute_.wait(copied_);
+  compute_.record(after_wait_);
+  waited_ = true;
+}
+
+void BackgroundSave::poll() {
+  if (!writing_.valid() || writing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
+  if (waited_ && !after_wait_.done()) return;
+  wait();
+}
+
+void BackgroundSave::wait() {
+  if (!writing_.valid()) return;
+  SavedCheckpoint saved = current_;
+  const Written written = writing_.get();
+  saved.write_seconds = written.seconds, saved.bytes = written.bytes;
+  if (waited_) {
+    after_wait_.synchronize();
+    saved.stall_seconds += after_wait_.milliseconds_since(before_wait_) * 1e-3;
+  }
+  done_(saved);
+}
+
+std::string disk_forecast(const std::filesystem::path& folder, std::int64_t checkpoints, std::uint64_t bytes, std::string_view remedy) {
+  const double needed = double(checkpoints) * double(bytes);
+  std::error_code unknown;
+  const std::filesystem::space_info disk = std::filesystem::space(folder, unknown);
+  if (unknown || needed <= double(disk.available)) return {};
+  return text("up to ", checkpoints, " checkpoints of ", human_bytes(bytes), " need ", human_bytes(std::size_t(needed)), "; ",
+              folder.string(), " has ", human_bytes(disk.available), " free. Free some, ", remedy);
+}
+
+}  // namespace mfl

@@ -1,0 +1,74 @@
+// How a run's state gets to disk beside training, whatever the files look like: device buffers are copied to pinned host
+// memory by a stream of its own, which only the next update waits for; a thread of its own writes what is there. The next save
+// waits for the one before it. What goes wrong in the thread is thrown by the next call.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <future>
+#include <string_view>
+#include <vector>
+
+#include "runtime/io/stored_tensor.h"
+#include "runtime/module.h"
+#include "runtime/stream.h"
+
+namespace mfl {
+
+// A checkpoint that is on disk.
+struct SavedCheckpoint {
+  std::filesystem::path path;
+  std::int64_t number = 0;    // of its name: the pass or the step
+  double stall_seconds = 0;   // that training waited: the host in save(), the device before the next update
+  double write_seconds = 0;   // from the end of the copy to the rename, beside training
+  std::uint64_t bytes = 0;    // on disk
+};
+
+class BackgroundSave {
+ public:
+  // `compute`: the stream on which the buffers change; must outlive this. Takes pinned host memory for one copy of the buffers at
+  // once, so that no save does.
+  BackgroundSave(const Stream& compute, std::vector<Tensor> buffers, std::function<void(const SavedCheckpoint&)> done);
+  ~BackgroundSave();   // waits; a failure is logged
+  BackgroundSave(const BackgroundSave&) = delete;
+  BackgroundSave& operator=(const BackgroundSave&) = delete;
+
+  // Waits for the save before and reports it, queues the copy; when that is through, `write` runs on its thread. It reads the
+  // copies by piece() and must not touch tensors: their handles are the caller's thread's. Returns the bytes on disk.
+  void start(std::filesystem::path path, std::int64_t number, std::function<std::uint64_t()> write);
+  // Call before the buffers change: the stream waits for the copy, the host does not.
+  void before_update();
+  void poll();   // reports a finished save to `done`, if there is one; throws what went wrong
+  void wait();   // the same, for the save in progress
+
+  // Elements of a buffer's copy from `first` on, for `write`.
+  io::StoredTensor piece(std::size_t buffer, std::int64_t first, Shape) const;
+  // A parameter's slice of a buffer laid out as its store, under its name and in its published shape.
+  io::NamedStored piece(std::size_t buffer, const Param&) const;
+
+  static std::uint64_t staging_bytes(const std::vector<Tensor>& buffers);
+
+ private:
+  const Stream& compute_;
+  std::vector<Tensor> buffers_;
+  std::vector<std::uint64_t> first_byte_;   // of each buffer's copy
+  std::function<void(const SavedCheckpoint&)> done_;
+  Tensor staging_;
+  ConstView staged_;
+  Stream stream_;
+  Event ready_, copied_, before_wait_, after_wait_;
+  bool copying_ = false, waited_ = false;
+  SavedCheckpoint current_;
+  struct Written {
+    double seconds;
+    std::uint64_t bytes;
+  };
+  std::future<Written> writing_;
+};
+
+// A warning when `checkpoints` of `bytes` each do not fit beside what is in the folder; empty when they do, or nobody knows.
+// `remedy` ends it: which keys make fewer of them.
+std::string disk_forecast(const std::filesystem::path& folder, std::int64_t checkpoints, std::uint64_t bytes, std::string_view remedy);
+
+}  // namespace mfl

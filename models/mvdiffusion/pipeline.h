@@ -19,12 +19,14 @@ namespace mfl::mvdiffusion {
 // Everything but the UNet: frozen, in a compute type of its own. Training and inference share it.
 class Encoders {
  public:
-  // Reads the configurations and lays out the parameters in `weights`; no weight is read yet (--plan needs none).
+  // Reads the configurations and the embeddings' statistics, lays out the networks in `weights`. On meta configurations only.
   Encoders(const PipelineFiles&, const Stream&, Arena& weights, DType compute);
   Encoders(const Encoders&) = delete;
   Encoders& operator=(const Encoders&) = delete;
   // The weights, with their coverage tables. Throws DataError.
   void load(const Stream&);
+  // Throws DataError unless the UNet reads these latents and embeddings.
+  void require_fit(const UnetSpec&) const;
 
   // images [N, H, W, 3] accum type in [0, 1] -> [N, h, w, 2 C] accum type: mean and log-variance (Vae::latents).
   Tensor moments(Ctx&, ConstView images) const;

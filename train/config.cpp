@@ -1,25 +1,16 @@
 #include "train/config.h"
 
-#include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
-
-#include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <map>
-#include <sstream>
 
-#include "runtime/error.h"
+#include "train/config_schema.h"
 
 namespace mfl {
 namespace {
 
+using namespace schema;
+
 // ---- the schema: every key once, in the order of the merged file
 // ------------------------------------------------------
-
-constexpr bool kRequired = true;
 
 // v(key, member, required) for every key.
 template <class Visitor, class Config>
@@ -170,7 +161,7 @@ void visit_keys(Visitor& v, Config& c) {
 
 // Keys that real files contain and the published code never reads. training.num_views and training.num_input_views are
 // read by one of its classes as a fallback for keys that another class requires: never in effect.
-const char* const kDeadKeys[] = {"profile",
+const std::vector<std::string> kDeadKeys = {"profile",
                                  "debug",
                                  "training.runtime.torch_compile",
                                  "training.dataset.normalize_distance_to",
@@ -186,284 +177,6 @@ const char* const kDeadKeys[] = {"profile",
                                  "mouse.augmentation.hflip"};
 
 constexpr const char* kClassName = "gslrm.model.gslrm.GSLRM";
-
-// ---- the file as dotted keys
-// -------------------------------------------------------------------------------------------
-
-struct Entry {
-  std::string key;
-  YAML::Node value;   // scalar, sequence or null
-  std::string where;  // "gslrm.yaml:12" or "--set training.optimizer.lr"
-};
-
-class Keys {
- public:
-  Keys(const YAML::Node& root, std::string name, std::vector<std::string>& notes)
-      : name_(std::move(name)), notes_(notes) {
-    flatten("", root);
-  }
-
-  void apply(const ConfigOverride& o) {
-    YAML::Node value;
-    try {
-      const bool sequence = !o.value.empty() && o.value.front() == '[';
-      value = sequence ? YAML::Load(o.value) : YAML::Node(o.value);
-    } catch (const YAML::Exception& e) {
-      throw_error<ConfigError>("--set ", o.key, ": \"", o.value, "\" is no sequence: ", e.what());
-    }
-    if (entries_.count(o.key) == 0) order_.push_back(o.key);
-    entries_[o.key] = {o.key, value, "--set " + o.key};
-  }
-
-  const Entry* find(const std::string& key) const {
-    const auto it = entries_.find(key);
-    return it == entries_.end() || it->second.value.IsNull() ? nullptr : &it->second;
-  }
-  const std::vector<std::string>& order() const { return order_; }
-  const Entry& at(const std::string& key) const { return entries_.at(key); }
-  bool has_section(const std::string& prefix) const {
-    const auto it = entries_.lower_bound(prefix + ".");
-    return it != entries_.end() && it->first.starts_with(prefix + ".");
-  }
-  const std::string& name() const { return name_; }
-
- private:
-  std::string place(const YAML::Node& n) const {
-    return n.Mark().is_null() ? name_ : text(name_, ':', n.Mark().line + 1);
-  }
-
-  void flatten(const std::string& prefix, const YAML::Node& node, int depth = 0) {
-    constexpr int kDeepest = 8;  // an alias may point to its own section
-    for (const auto& item : node) {
-      if (!item.first.IsScalar())
-        throw_error<ConfigError>(place(item.first), ": a key must be a name, not a sequence or a mapping.");
-      const std::string key = prefix.empty() ? item.first.Scalar() : prefix + "." + item.first.Scalar();
-      if (item.second.IsMap()) {
-        if (depth == kDeepest) throw_error<ConfigError>(place(item.first), ": ", key, " is nested too deeply.");
-        flatten(key, item.second, depth + 1);
-        continue;
-      }
-      const Entry e{key, item.second, place(item.first)};
-      const auto [it, fresh] = entries_.insert({key, e});
-      if (fresh) {
-        order_.push_back(key);
-      } else {
-        notes_.push_back(text(e.where, ": ", key, " is given twice; the later value holds (the earlier one is at ",
-                              it->second.where, ")."));
-        it->second = e;
-      }
-    }
-  }
-
-  std::string name_;
-  std::vector<std::string>& notes_;
-  std::map<std::string, Entry> entries_;
-  std::vector<std::string> order_;  // of the file
-};
-
-// ---- values
-// ------------------------------------------------------------------------------------------------------------
-
-std::string shown(const YAML::Node& n) {
-  if (n.IsScalar()) return '"' + n.Scalar() + '"';
-  if (n.IsNull()) return "nothing";
-  YAML::Emitter out;
-  out << YAML::Flow << n;
-  return out.good() ? out.c_str() : "a sequence";
-}
-[[noreturn]] void wrong_type(const Entry& e, const char* expected) {
-  throw_error<ConfigError>(e.where, ": ", e.key, " must be ", expected, ", not ", shown(e.value), '.');
-}
-// The text of an unquoted scalar: in YAML, quotes make a string of it.
-const std::string& plain(const Entry& e, const YAML::Node& n, const char* expected) {
-  if (!n.IsScalar() || n.Tag() == "!") wrong_type(e, expected);
-  return n.Scalar();
-}
-
-void convert(const Entry& e, const YAML::Node& n, bool& to) {
-  constexpr const char* kExpected = "true or false";
-  const std::string& s = plain(e, n, kExpected);
-  static const std::map<std::string, bool> kWords = {
-      {"true", true}, {"True", true}, {"TRUE", true},   {"yes", true},    {"Yes", true},
-      {"on", true},   {"On", true},   {"false", false}, {"False", false}, {"FALSE", false},
-      {"no", false},  {"No", false},  {"off", false},   {"Off", false}};
-  const auto it = kWords.find(s);
-  if (it == kWords.end()) wrong_type(e, kExpected);
-  to = it->second;
-}
-template <class Int>
-requires std::is_integral_v<Int>
-void convert(const Entry& e, const YAML::Node& n, Int& to) {
-  const std::string& s = plain(e, n, "an integer");
-  const char* first = s.data() + (s.starts_with('+') ? 1 : 0);
-  const char* last = s.data() + s.size();
-  const auto [end, error] = std::from_chars(first, last, to);
-  if (error == std::errc::result_out_of_range) wrong_type(e, "an integer of usual size");
-  if (error != std::errc{} || end != last) wrong_type(e, "an integer");
-}
-void convert(const Entry& e, const YAML::Node& n, double& to) {
-  constexpr const char* kExpected = "a finite number";
-  const std::string& s = plain(e, n, kExpected);
-  const char* first = s.data() + (s.starts_with('+') ? 1 : 0);
-  const char* last = s.data() + s.size();
-  const auto [end, error] = std::from_chars(first, last, to);
-  if (error != std::errc{} || end != last || !std::isfinite(to)) wrong_type(e, kExpected);
-}
-void convert(const Entry& e, const YAML::Node& n, std::string& to) {
-  if (!n.IsScalar()) wrong_type(e, "a string");
-  to = n.Scalar();
-}
-template <class T>
-void convert(const Entry& e, const YAML::Node& n, std::optional<T>& to) {
-  convert(e, n, to.emplace());
-}
-void convert(const Entry& e, const YAML::Node& n, std::vector<std::string>& to) {
-  to.clear();
-  if (!n.IsSequence()) {
-    convert(e, n, to.emplace_back());
-    return;
-  }
-  for (const YAML::Node& item : n) convert(e, item, to.emplace_back());
-}
-template <std::size_t N>
-void convert(const Entry& e, const YAML::Node& n, std::array<double, N>& to) {
-  if (!n.IsSequence() || n.size() != N) wrong_type(e, N == 2 ? "two numbers [low, high]" : "three numbers [r, g, b]");
-  for (std::size_t i = 0; i < N; ++i) convert(e, n[i], to[i]);
-}
-
-// ---- names
-// -------------------------------------------------------------------------------------------------------------
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replace = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replace});
-    }
-  }
-  return row[b.size()];
-}
-std::string_view leaf_of(std::string_view key) { return key.substr(key.rfind('.') + 1); }  // npos + 1 == 0
-
-// By edits of the whole key, or of its last part when the section is wrong (which counts as three edits).
-std::string nearest(const std::string& key, const std::vector<std::string>& known) {
-  std::string best;
-  std::size_t best_distance = SIZE_MAX;
-  for (const std::string& k : known) {
-    const std::size_t d = std::min(edit_distance(key, k), 3 + 2 * edit_distance(leaf_of(key), leaf_of(k)));
-    if (d < best_distance) best_distance = d, best = k;
-  }
-  return best;
-}
-
-// ---- visitors
-// ----------------------------------------------------------------------------------------------------------
-
-struct Names {
-  std::vector<std::string> all, required;
-  template <class T>
-  void operator()(const char* key, const T&, bool is_required = false) {
-    all.push_back(key);
-    if (is_required) required.push_back(key);
-  }
-};
-
-struct Reader {
-  const Keys& keys;
-  template <class T>
-  void operator()(const char* key, T& member, bool = false) {
-    if (const Entry* e = keys.find(key)) convert(*e, e->value, member);
-  }
-};
-
-struct Writer {
-  std::string out;
-  std::vector<std::string> open;  // sections that the last line is in
-
-  static std::string quoted(const std::string& s) {
-    YAML::Emitter e;
-    e << YAML::DoubleQuoted << s;
-    return e.c_str();
-  }
-  static std::string value(bool x) { return x ? "true" : "false"; }
-  static std::string value(const std::string& x) { return quoted(x); }
-  template <class Int>
-  requires std::is_integral_v<Int>
-  static std::string value(Int x) { return fmt::format("{}", x); }
-  // The shortest text that reads back as the same double. YAML 1.1, which Python reads, wants a point before an
-  // exponent.
-  static std::string value(double x) {
-    std::string s = fmt::format("{}", x);
-    if (s.find('.') == std::string::npos) s.insert(std::min(s.find('e'), s.size()), ".0");
-    return s;
-  }
-  template <class Range>
-  requires requires(const Range& r) { r.begin(); }
-  static std::string value(const Range& items) {
-    std::string s = "[";
-    for (const auto& item : items) s += (s.size() > 1 ? ", " : "") + value(item);
-    return s + "]";
-  }
-
-  template <class T>
-  void operator()(const char* key, const std::optional<T>& member, bool = false) {
-    if (member) (*this)(key, *member);
-  }
-  template <class T>
-  void operator()(const char* key, const T& member, bool = false) {
-    std::vector<std::string> parts;
-    std::istringstream in(key);
-    for (std::string part; std::getline(in, part, '.');) parts.push_back(part);
-    std::size_t same = 0;
-    while (same < open.size() && same + 1 < parts.size() && open[same] == parts[same]) ++same;
-    for (std::size_t i = same; i + 1 < parts.size(); ++i) out += std::string(2 * i, ' ') + parts[i] + ":\n";
-    open.assign(parts.begin(), parts.end() - 1);
-    out += std::string(2 * open.size(), ' ') + parts.back() + ": " + value(member) + '\n';
-  }
-};
-
-// ---- rules
-// -------------------------------------------------------------------------------------------------------------
-
-class Rules {
- public:
-  explicit Rules(const Keys& keys) : keys_(keys) {}
-  template <class... P>
-  void require(bool ok, const char* key, const P&... sentence) const {
-    if (ok) return;
-    const Entry* e = keys_.find(key);
-    throw_error<ConfigError>(e ? e->where : keys_.name(), ": ", key, ' ', sentence...);
-  }
-  void given(const char* key, const char* why) const {
-    if (keys_.find(key) == nullptr) throw_error<ConfigError>(keys_.name(), ": ", key, " is missing; ", why, '.');
-  }
-  void one_of(const char* key, const std::string& value, std::initializer_list<const char*> allowed) const {
-    std::string list;
-    for (const char* a : allowed) {
-      if (value == a) return;
-      list += (list.empty() ? "" : ", ") + std::string(a);
-    }
-    require(false, key, "must be one of ", list, ", not \"", value, "\".");
-  }
-
- private:
-  const Keys& keys_;
-};
-
-void check_background(const Rules& r, const std::string& color) {
-  for (const char* name : {"white", "black", "gray", "random", "three_choices"})
-    if (color == name) return;
-  double level = -1;
-  const auto [end, error] = std::from_chars(color.data(), color.data() + color.size(), level);
-  r.require(error == std::errc{} && end == color.data() + color.size() && level >= 0 && level <= 1,
-            "training.dataset.background_color",
-            "must be white, black, gray, random, three_choices or a number in [0, 1], not \"", color, "\".");
-}
 
 void check_model(const Rules& r, const gslrm::ModelConfig& m) {
   r.require(m.class_name == kClassName, "model.class_name", "must be ", kClassName, ", not \"", m.class_name,
@@ -511,7 +224,7 @@ void check_training(const Rules& r, const TrainingConfig& t, int image_size) {
   r.require(d.num_views >= d.num_input_views, "training.dataset.num_views", "(", d.num_views,
             ") must be at least num_input_views (", d.num_input_views,
             "): the input views are the first of a sample's views.");
-  check_background(r, d.background_color);
+  check_background(r, "training.dataset.background_color", d.background_color);
   r.require(t.dataloader.batch_size_per_gpu > 0, "training.dataloader.batch_size_per_gpu", "must be positive, not ",
             t.dataloader.batch_size_per_gpu, '.');
   r.require(t.dataloader.num_workers >= 0, "training.dataloader.num_workers", "must not be negative, got ",
@@ -577,11 +290,7 @@ void check_rest(const Rules& r, const GslrmConfig& c) {
             "must be 0 to 255, not ", c.mouse.mask_threshold, '.');
 
   const auto& o = c.mfl;
-  const std::string& d = o.device;
-  const bool cuda_index =
-      d.starts_with("cuda:") && d.size() > 5 && d.find_first_not_of("0123456789", 5) == std::string::npos;
-  r.require(d == "auto" || d == "cpu" || d == "cuda" || cuda_index, "mfl.device",
-            "must be auto, cpu, cuda or cuda:N, not \"", d, "\".");
+  check_device(r, "mfl.device", o.device);
   r.one_of("mfl.compute", o.compute, {"auto", "bf16", "f32"});
   r.one_of("mfl.recompute", o.recompute, {"auto", "none", "block"});
   r.one_of("mfl.lr_schedule", o.lr_schedule, {"cosine", "linear", "constant"});
@@ -608,42 +317,9 @@ void check_rest(const Rules& r, const GslrmConfig& c) {
 
 // FaceLift's first stage has flat keys of its own and no model.class_name.
 void refuse_other_programs(const Keys& keys) {
-  if (keys.has_section("model")) return;
-  for (const char* mark : {"pretrained_model_name_or_path", "pretrained_unet_path", "n_views", "train_batch_size"})
-    if (keys.find(mark))
-      throw_error<ConfigError>(keys.at(mark).where, ": ", mark,
-                               " belongs to a configuration of MVDiffusion (stage 1: one image "
-                               "to six views). This version trains GS-LRM (stage 2) only; give it a file whose "
-                               "model.class_name is ",
-                               kClassName, '.');
-}
-
-void refuse_unknown(const Keys& keys, const std::vector<std::string>& known, std::vector<std::string>& notes) {
-  std::string dead;
-  for (const std::string& key : keys.order()) {
-    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-    if (std::find(std::begin(kDeadKeys), std::end(kDeadKeys), key) != std::end(kDeadKeys)) {
-      dead += (dead.empty() ? "" : ", ") + key;
-      continue;
-    }
-    const Entry& e = keys.at(key);
-    const auto inside =
-        std::find_if(known.begin(), known.end(), [&](const std::string& k) { return key.starts_with(k + "."); });
-    if (inside != known.end())
-      throw_error<ConfigError>(e.where, ": ", *inside, " takes a value, not a section with the key ", leaf_of(key),
-                               '.');
-    const auto below =
-        std::find_if(known.begin(), known.end(), [&](const std::string& k) { return k.starts_with(key + "."); });
-    if (below != known.end()) {
-      if (e.value.IsNull()) continue;  // an empty section
-      throw_error<ConfigError>(e.where, ": ", key, " is a section (with keys such as ", *below, "), not the value ",
-                               shown(e.value), '.');
-    }
-    throw_error<ConfigError>(e.where, ": ", key, " is a key that nobody reads. The nearest known key is ",
-                             nearest(key, known), '.');
-  }
-  if (!dead.empty())
-    notes.push_back(text(keys.name(), ": ignored, as the published code never reads them: ", dead, '.'));
+  if (is_stage_one(keys))
+    throw_error<ConfigError>(keys.name(), " is a configuration of MVDiffusion (stage 1: one image to six views). GS-LRM, stage 2, "
+                             "wants one whose model.class_name is ", kClassName, '.');
 }
 
 GslrmConfig read(const Keys& keys, std::vector<std::string>& notes) {
@@ -651,12 +327,8 @@ GslrmConfig read(const Keys& keys, std::vector<std::string>& notes) {
   GslrmConfig c;
   Names names;
   visit_keys(names, c);
-  refuse_unknown(keys, names.all, notes);
-
-  std::string missing;
-  for (const std::string& key : names.required)
-    if (keys.find(key) == nullptr) missing += (missing.empty() ? "" : ", ") + key;
-  if (!missing.empty()) throw_error<ConfigError>(keys.name(), ": these keys are required and missing: ", missing, '.');
+  refuse_unknown(keys, names.all, kDeadKeys, notes);
+  refuse_missing(keys, names.required);
 
   Reader reader{keys};
   visit_keys(reader, c);
@@ -692,41 +364,15 @@ std::string GslrmConfig::val_data() const {
   return packed_path(mfl.data.val.empty() ? validation.dataset_path : mfl.data.val);
 }
 
-std::string packed_path(const std::string& dataset_path) {
-  const std::filesystem::path path = dataset_path.substr(0, dataset_path.find('#'));
-  if (path.empty() || path.extension() == ".h5" || path.extension() == ".hdf5") return dataset_path;
-  return std::filesystem::path(dataset_path).replace_extension(".h5").string();
-}
-
-ConfigOverride parse_override(const std::string& s) {
-  const std::size_t equals = s.find('=');
-  if (equals == std::string::npos || equals == 0)
-    throw_error<ConfigError>("--set ", s, ": expected KEY=VALUE, such as --set training.optimizer.lr=0.0001.");
-  return {s.substr(0, equals), s.substr(equals + 1)};
-}
-
 LoadedConfig parse_gslrm_config(const std::string& yaml, const std::string& name,
                                 const std::vector<ConfigOverride>& overrides) {
   LoadedConfig loaded;
-  try {
-    const YAML::Node root = YAML::Load(yaml);
-    if (!root.IsMap()) throw_error<ConfigError>(name, ": expected a mapping of sections such as model and training.");
-    Keys keys(root, name, loaded.notes);
-    for (const ConfigOverride& o : overrides) keys.apply(o);
-    loaded.config = read(keys, loaded.notes);
-  } catch (const YAML::Exception& e) {
-    throw_error<ConfigError>(name, ':', e.mark.line + 1, ": this is not YAML: ", e.msg, '.');
-  }
+  with_keys(yaml, name, overrides, loaded.notes, [&](Keys& keys) { loaded.config = read(keys, loaded.notes); });
   return loaded;
 }
 
 LoadedConfig load_gslrm_config(const std::string& path, const std::vector<ConfigOverride>& overrides) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream content;
-  if (!in || !(content << in.rdbuf()))
-    throw_error<ConfigError>("cannot read the configuration ", path,
-                             ": there is no such file, it is empty, or it may not be read.");
-  return parse_gslrm_config(content.str(), path, overrides);
+  return parse_gslrm_config(content_of(path), path, overrides);
 }
 
 std::string write_merged(const GslrmConfig& c) {

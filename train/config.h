@@ -14,6 +14,7 @@
 
 #include "models/gslrm/config.h"
 #include "runtime/dtype.h"
+#include "train/config_override.h"
 
 namespace mfl {
 
@@ -177,18 +178,6 @@ struct GslrmConfig {
   std::string val_data() const;
   std::string log_dir() const { return mfl.log_dir.empty() ? training.checkpointing.checkpoint_dir : mfl.log_dir; }
 };
-
-// The packed file that stands for a dataset_path: itself (FILE.h5 or FILE.h5#split), or the list file's path with the
-// extension .h5 (what `mfl_data pack LIST` writes by default).
-std::string packed_path(const std::string& dataset_path);
-
-// One `--set KEY=VALUE` or `-s KEY VALUE`. The value is a bool (true, false), an integer, a float or a string, by its
-// looks, or a flow sequence such as [a, b].
-struct ConfigOverride {
-  std::string key, value;
-};
-// "a.b.c=value". Throws ConfigError without "=".
-ConfigOverride parse_override(const std::string&);
 
 struct LoadedConfig {
   GslrmConfig config;

@@ -6,13 +6,15 @@
 //                 colours, drawn backgrounds) has none and is not kept.
 //   StepEncoder   one step's images: known results are uploaded, every other distinct image is encoded once.
 //
-//   <folder>/<encoder>/<first two digits>/<key>.{moments,embedding}   <encoder>: hash of both networks' files and the compute type
+//   <folder>/<encoders>/<first two digits>/<key>.{moments,embedding}   <encoders>: hash of both networks' files, compute type
+//   Each file is the result and its SHA-256.
 //
 // Moments are kept in the encoders' compute type, in which they were computed: a cached step has the bits of an uncached one.
 #pragma once
 
 #include <array>
 #include <filesystem>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -54,15 +56,17 @@ class EncoderCache {
 
  private:
   struct Entry {
+    std::string name;
     Bytes bytes;
-    std::uint64_t used = 0;
   };
-  std::filesystem::path path(const data::Hash& key, Part) const;
+  std::filesystem::path path(const std::string& name) const;
+  Bytes held(const std::string& name);                       // null where it is not; under the lock
+  void hold(const std::string& name, Bytes);
   Options options_;
-  std::filesystem::path folder_;                   // with the encoders' identity
+  std::filesystem::path folder_;                             // of these encoders; empty: memory only
   mutable std::mutex mutex_;
-  std::unordered_map<std::string, Entry> held_;
-  std::uint64_t clock_ = 0;
+  std::list<Entry> order_;                                   // used last first
+  std::unordered_map<std::string, std::list<Entry>::iterator> where_;
   std::size_t bytes_ = 0;
   Counts counts_;
   bool told_ = false;
@@ -70,7 +74,7 @@ class EncoderCache {
 
 // One distinct image of a step.
 struct StepImage {
-  std::optional<data::Hash> key;                   // nothing: encoded, not kept
+  std::optional<data::Hash> key = {};              // nothing: encoded, not kept
   bool moments = true, embedding = false;          // what is wanted
   EncoderCache::Bytes known_moments = {}, known_embedding = {};   // from find(), or null
   bool needs_pixels() const { return (moments && !known_moments) || (embedding && !known_embedding); }
@@ -78,7 +82,7 @@ struct StepImage {
 
 class StepEncoder {
  public:
-  // Encodes at most `chunk` images at a time. `cache` may be null: nothing is kept.
+  // Encodes at most `chunk` images at a time. `cache` may be null: nothing is kept. On meta every image counts as unknown.
   StepEncoder(const mvdiffusion::Encoders&, EncoderCache* cache, std::int64_t chunk = 8);
 
   struct Encoded {
@@ -92,9 +96,20 @@ class StepEncoder {
   std::int64_t encoded() const { return encoded_; }   // images that went through the autoencoder, so far
 
  private:
+  using Part = EncoderCache::Part;
+  using Bytes = EncoderCache::Bytes;
+  void fill(Ctx&, std::span<const StepImage>, Part, ConstView images, View out);
+
   const mvdiffusion::Encoders& encoders_;
   EncoderCache* cache_;
   std::int64_t chunk_, encoded_ = 0;
+  // Pinned memory for known results on their way to the device; one a part, so that the host waits for a copy of the last
+  // step only.
+  struct Staging {
+    Tensor memory;
+    std::optional<Event> uploaded;
+  };
+  std::array<Staging, 2> staging_;
 };
 
 }  // namespace mfl

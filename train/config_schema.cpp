@@ -58,12 +58,15 @@ void Keys::rename(const std::string& from, const std::string& to) {
   const auto it = entries_.find(from);
   if (it == entries_.end()) return;
   Entry e = it->second;
-  entries_.erase(it);
-  order_.erase(std::find(order_.begin(), order_.end(), from));
+  remove(from);
   if (entries_.contains(to)) throw_error<ConfigError>(e.where, ": ", from, " is another name of ", to, ", which is given too.");
   e.key = to;
   order_.push_back(to);
   entries_[to] = e;
+}
+
+void Keys::remove(const std::string& key) {
+  if (entries_.erase(key)) order_.erase(std::find(order_.begin(), order_.end(), key));
 }
 
 const Entry* Keys::find(const std::string& key) const {

@@ -45,6 +45,7 @@ class Keys {
   void interpolate();
   // Another name for a key; `from` is gone afterwards.
   void rename(const std::string& from, const std::string& to);
+  void remove(const std::string& key);
 
   const Entry* find(const std::string& key) const;   // null: not there, or a null value
   bool given(const std::string& key) const { return entries_.contains(key); }

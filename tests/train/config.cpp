@@ -232,6 +232,7 @@ TEST(Config, TheProjectsFilesParseWithoutSurprises) {
   const auto files = yaml_files(fs::path(MFL_SOURCE_DIR) / "configs");
   EXPECT_GE(files.size(), 7u);
   for (const fs::path& f : files) {
+    if (f.filename().string().find("mvdiffusion") != std::string::npos) continue;   // tests/train/mvdiffusion/config.cpp
     const LoadedConfig l = load_gslrm_config(f.string());
     for (const std::string& note : l.notes) expect_says(note, "the published code never reads them");
     EXPECT_EQ(parse(write_merged(l.config)), l.config) << f;

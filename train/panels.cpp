@@ -202,6 +202,27 @@ data::Image draw_strip(ConstView images, const std::vector<std::string>& labels)
   return out;
 }
 
+data::Image draw_rows(const std::string& title, const std::vector<PanelRow>& rows) {
+  MFL_CHECK(!rows.empty(), "draw_rows: no rows");
+  int columns = 0;
+  for (const PanelRow& r : rows) columns = std::max(columns, Pixels(r.images).views);
+  const Pixels first(rows[0].images);
+  Page page(columns, first.width, first.height);
+  page.caption(page.bar(), 0, title);
+  for (const PanelRow& r : rows) {
+    const Pixels in(r.images);
+    MFL_CHECK(in.width == first.width && in.height == first.height, "draw_rows: row ", r.name, " has images of ", in.width, " x ",
+              in.height, ", the first of ", first.width, " x ", first.height);
+    page.caption(page.bar(), 0, r.name);
+    if (!r.captions.empty()) {
+      const int at = page.bar();
+      for (int c = 0; c < in.views; ++c) page.caption(at, c * page.cell(), r.captions[static_cast<std::size_t>(c)]);
+    }
+    page.cells(in.views, [&](int c, int y, int x) { return in.rgb(c, y, x); });
+  }
+  return page.take();
+}
+
 std::string panel_png(const data::Image& image) {
   return io::encode_png({image.width, image.height, image.channels}, image.pixels.data());
 }

@@ -28,6 +28,15 @@ data::Image draw_panel(const Panel&);
 // Views side by side with their labels above: [V, H, W, 3 or 4] host f32. No labels: the bare strip.
 data::Image draw_strip(ConstView images, const std::vector<std::string>& labels = {});
 
+// Rows of views under each other, with a title above everything and the row's name and captions above each row. Rows may have
+// fewer views than the first; what is missing stays paper.
+struct PanelRow {
+  std::string name;
+  ConstView images;                   // [V, H, W, 3 or 4]  host f32 in [0, 1]; H and W as in the other rows
+  std::vector<std::string> captions;  // one a view, or none
+};
+data::Image draw_rows(const std::string& title, const std::vector<PanelRow>&);
+
 // One view [H, W, >= 3] to 8 bits: trunc(clip(255 x, 0, 255)), as published.
 data::Image to_image(ConstView view);
 

@@ -3,10 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <filesystem>
-#include <sstream>
 #include <utility>
 
 #include "models/gslrm/filters.h"
@@ -14,6 +12,7 @@
 #include "runtime/io/atomic_file.h"
 #include "runtime/log.h"
 #include "train/checkpoint.h"
+#include "train/metric_sums.h"
 #include "train/metrics.h"
 #include "train/panels.h"
 #include "train/turntable.h"
@@ -39,23 +38,6 @@ Tensor to_device(const Stream& s, Arena& a, const Tensor& host) {
   copy(s, host, d);
   return d;
 }
-
-// Sums over samples; a metric counts only the samples that have it.
-struct MetricSums {
-  struct Sum {
-    std::string name;
-    double sum = 0, count = 0;
-  };
-  std::vector<Sum> all;
-  void add(const std::string& name, double value) {
-    for (Sum& s : all)
-      if (s.name == name) {
-        s.sum += value, s.count += 1;
-        return;
-      }
-    all.push_back({name, value, 1});
-  }
-};
 
 // One sample: render [V, H, W, 3], target [V, H, W, 3 or 4], host; the first `inputs` views were the model's input.
 void add_sample(MetricSums& sums, const Tensor& render, const Tensor& target, std::int64_t inputs,
@@ -123,23 +105,9 @@ ValidationResult Validation::run(std::int64_t pass) {
     }
     if (comm_.rank() == 0 && step == 0) show(pass, batch, r, result);
   }
-  // Ranks may hold different metrics (a share without foreground, or no share at all): names are agreed first.
-  std::string names;
-  for (const auto& m : sums.all) names += m.name + "\n";
-  std::vector<std::string> agreed;
-  for (const std::string& of_rank : comm_.gather_text(names)) {
-    std::istringstream lines(of_rank);
-    for (std::string n; std::getline(lines, n);)
-      if (std::find(agreed.begin(), agreed.end(), n) == agreed.end()) agreed.push_back(n);
-  }
-  for (const std::string& name : agreed) {
-    std::array<double, 2> mine{};
-    for (const auto& m : sums.all)
-      if (m.name == name) mine = {m.sum, m.count};
-    double sum = 0, count = 0;
-    for (const auto& x : comm_.gather(mine)) sum += x[0], count += x[1];
-    result.metrics.emplace_back(name, sum / count);
-    if (name == "psnr") result.samples = static_cast<std::int64_t>(count);
+  for (const MetricSums::Mean& m : sums.means(comm_)) {
+    result.metrics.emplace_back(m.name, m.value);
+    if (m.name == "psnr") result.samples = m.count;
   }
   if (!lpips) result.facts.emplace_back("missing", "lpips");
   if (result.samples == 0) throw_error<DataError>("validation: ", data_->reader().path(), " has no sample");

@@ -18,11 +18,10 @@ std::vector<Value> state_keys(const Value& state_dict) {
   return keys;
 }
 
-// A parameter whose value is its slice of a flat buffer, so that a moment is laid out as the parameter is.
-Param slice_of(const Tensor& flat, const Param& p) {
-  Param slice = p;
-  slice.value = flat.rows(p.first, p.numel()).reshape(p.memory_shape());
-  return slice;
+std::vector<const Param*> flat(const std::vector<std::vector<const Param*>>& grouped) {
+  std::vector<const Param*> all;
+  for (const auto& group : grouped) all.insert(all.end(), group.begin(), group.end());
+  return all;
 }
 
 constexpr std::pair<Moment, const char*> kMoments[] = {{Moment::exp_avg, "exp_avg"}, {Moment::exp_avg_sq, "exp_avg_sq"}};
@@ -103,12 +102,12 @@ void check_adamw_state(const Optimizer& optimizer, const Value& state_dict, std:
   const Value* states = states_of(state_dict);
   if (!states || !states->is_dict() || !state_dict.find("param_groups"))
     throw_error<DataError>(file, ": no optimizer state: expected a dictionary of \"state\" and \"param_groups\"");
-  std::vector<std::vector<const Param*>> grouped = optimizer.grouped();
-  std::size_t wanted = 0;
-  for (const auto& g : grouped) wanted += g.size();
+  const std::vector<std::vector<const Param*>> grouped = optimizer.grouped();
+  const std::vector<const Param*> order = flat(grouped);
+  const std::size_t wanted = order.size();
   const std::vector<Value> keys = state_keys(state_dict);
   if (keys.size() != wanted || (!states->entries().empty() && states->entries().size() != wanted))
-    throw_error<DataError>(file, ": optimizer state of ", states->entries().empty() ? keys.size() : states->entries().size(),
+    throw_error<DataError>(file, ": optimizer state of ", keys.size() != wanted ? keys.size() : states->entries().size(),
                            " tensors, the run trains ", wanted, "; ", remedy);
   // Groups without members may be left out by either side.
   auto sizes = [](auto&& counts) {
@@ -123,24 +122,21 @@ void check_adamw_state(const Optimizer& optimizer, const Value& state_dict, std:
   if (sizes(ours) != sizes(theirs))
     throw_error<DataError>(file, ": optimizer groups of ", sizes(theirs), " tensors, the run has ", sizes(ours), "; ", remedy);
   if (states->entries().empty()) return;
-  std::size_t i = 0;
-  for (const auto& group : grouped)
-    for (const Param* p : group) {
-      const Value* one = states->find(keys[i]);
-      if (one && one->is_dict() && one->find("state1"))
-        throw_error<DataError>(file, ": the state of an 8-bit AdamW (use_8bit_adam). Its moments are quantised in blocks and are "
-                               "not read; to go on from the weights alone, start a new run from them");
-      for (const auto& [moment, name] : kMoments) {
-        const Value* t = one && one->is_dict() ? one->find(name) : nullptr;
-        if (!t || !t->is_tensor() || !one->find("step"))
-          throw_error<DataError>(file, ": optimizer.state.", i, " of ", p->name, " has no \"step\" and tensor \"", name,
-                                 "\": it is no state of AdamW");
-        if (!same_shape(t->tensor().shape, p->shape))
-          throw_error<DataError>(file, ": optimizer.state.", i, '.', name, ' ', t->tensor().shape, ", expected ", p->shape, " of ",
-                                 p->name);
-      }
-      ++i;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const Param& p = *order[i];
+    const Value* one = states->find(keys[i]);
+    if (one && one->is_dict() && one->find("state1"))
+      throw_error<DataError>(file, ": the state of an 8-bit AdamW (use_8bit_adam). Its moments are quantised in blocks and are not "
+                             "read; to go on from the weights alone, start a new run from them");
+    for (const auto& [moment, name] : kMoments) {
+      const Value* t = one && one->is_dict() ? one->find(name) : nullptr;
+      if (!t || !t->is_tensor() || !one->find("step"))
+        throw_error<DataError>(file, ": optimizer.state.", i, " of ", p.name, " has no \"step\" and tensor \"", name,
+                               "\": it is no state of AdamW");
+      if (!same_shape(t->tensor().shape, p.shape))
+        throw_error<DataError>(file, ": optimizer.state.", i, '.', name, ' ', t->tensor().shape, ", expected ", p.shape, " of ", p.name);
     }
+  }
 }
 
 std::int64_t load_adamw_state(const Stream& s, Optimizer& optimizer, const Value& state_dict) {
@@ -148,12 +144,13 @@ std::int64_t load_adamw_state(const Stream& s, Optimizer& optimizer, const Value
   const std::vector<Value> keys = state_keys(state_dict);
   std::int64_t updates = 0;
   std::size_t i = 0;
-  for (const auto& group : optimizer.grouped())
-    for (const Param* p : group) {
-      if (states.entries().empty()) break;
+  if (states.entries().empty())   // saved before the first update
+    for (const Tensor& moments : {optimizer.exp_avg(), optimizer.exp_avg_sq()}) fill_zero(s, moments);
+  else
+    for (const Param* p : flat(optimizer.grouped())) {
       const Value& one = states.at(keys[i++]);
       for (const auto& [moment, name] : kMoments)
-        weights::load_parameter(s, slice_of(moment == Moment::exp_avg ? optimizer.exp_avg() : optimizer.exp_avg_sq(), *p),
+        weights::load_parameter(s, weights::slice_of(moment == Moment::exp_avg ? optimizer.exp_avg() : optimizer.exp_avg_sq(), *p),
                                 one.at(name).tensor(), text("optimizer.state.", i - 1, '.', name));
       updates = static_cast<std::int64_t>(one.at("step").number());
     }

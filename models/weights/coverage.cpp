@@ -178,6 +178,12 @@ Coverage load_parameters(const Stream& stream, ParamStore& store, const io::Weig
   return c;
 }
 
+Param slice_of(const Tensor& flat, const Param& p) {
+  Param slice = p;
+  slice.value = flat.rows(p.first, p.numel()).reshape(p.memory_shape());
+  return slice;
+}
+
 io::NamedStored published(const Param& p, const Tensor& host) { return published(p, io::stored(host)); }
 io::NamedStored published(const Param& p, const io::StoredTensor& in_memory) {
   MFL_CHECK(in_memory.shape == p.memory_shape(), p.name, ": values of ", in_memory.shape, ", expected ", p.memory_shape());

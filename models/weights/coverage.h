@@ -42,6 +42,9 @@ Coverage load_parameters(const Stream&, ParamStore&, const io::WeightFile&, cons
 
 // One tensor into one parameter's master (not into its compute copy). The shapes may differ by axes of one element.
 void load_parameter(const Stream&, const Param&, const io::StoredTensor&, std::string_view what);
+// The parameter with its slice of another flat buffer of its store's layout as its value: what load_parameter fills is then a
+// moment or an average.
+Param slice_of(const Tensor& flat, const Param&);
 
 // Host values laid out as the parameter is in memory (its value, gradient or a moment of its) as a checkpoint has them: under
 // its name, in its published shape. The tensor is held.

@@ -43,7 +43,7 @@ struct RunState {
   std::int64_t updates = 0;          // of them applied: AdamW's step
   std::int64_t schedule_count = 0;   // lr_scheduler.last_epoch: one a process and step
   std::uint64_t data_step = 0;       // next step of the sampler; 0 after resuming Python's, which does not say
-  std::optional<double> best;        // of the validation metric that keeps a checkpoint
+  std::optional<double> best = {};   // of the validation metric that keeps a checkpoint
   std::int64_t best_step = -1;
 };
 
@@ -68,6 +68,8 @@ class CheckpointWriter {
   static std::uint64_t staging_bytes(const Trained&);      // also about a checkpoint's bytes on disk
 
  private:
+  std::vector<io::NamedStored> tensors(std::size_t buffer) const;
+
   Trained trained_;
   std::filesystem::path directory_;
   BackgroundSave background_;
@@ -80,8 +82,8 @@ struct CheckpointFolder {
 };
 std::vector<CheckpointFolder> list_checkpoints(const std::filesystem::path& directory);
 
-// What `resume_from_checkpoint` names: null nothing; "latest" the highest step of the directory, nothing if there is none; else
-// that folder, or the one of that name in the directory. Throws ConfigError if it is neither.
+// What `resume_from_checkpoint` names: null nothing; "latest" the highest step of the directory that is whole, nothing if there is
+// none; else that folder, or the one of that name in the directory. Throws ConfigError if it is neither.
 std::filesystem::path checkpoint_to_resume(const std::filesystem::path& directory, const std::optional<std::string>& resume_from_checkpoint);
 
 // *Resume*: weights, moments, average, counters, of a checkpoint of ours (then bitwise) or of Python's. Throws DataError, with the
@@ -92,6 +94,9 @@ struct Resumed {
   std::string table;     // what was taken, a line each
 };
 Resumed resume(const Trained&, const std::filesystem::path& checkpoint);
+
+// Throws DataError where the target of CheckpointWriter::save_pipeline is its source: for the start of a run.
+void check_pipeline_target(const std::filesystem::path& source, const std::filesystem::path& target);
 
 // Reads every file of a checkpoint of ours and compares with its mfl.json. Throws DataError for the first that differs; a checkpoint
 // of Python's has nothing to compare with: sizes and structure only.

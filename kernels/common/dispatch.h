@@ -4,17 +4,19 @@
 //   on the meta device it returns: a dry run launches nothing.
 #pragma once
 
-#include "runtime/stream.h"
+#include "kernels/common/op_observer.h"
 
 #if MFL_WITH_CUDA
 #define MFL_DISPATCH(stream, op, args)                                        \
   do {                                                                        \
+    const ::mfl::ObservedOp observed_op((stream), #op, (args));               \
     if ((stream).device().is_cpu()) cpu::op(args);                            \
     else if ((stream).device().is_cuda()) cuda::op((stream), args);           \
   } while (0)
 #else
 #define MFL_DISPATCH(stream, op, args)                                        \
   do {                                                                        \
+    const ::mfl::ObservedOp observed_op((stream), #op, (args));               \
     if ((stream).device().is_cpu()) cpu::op(args);                            \
     else if ((stream).device().is_cuda())                                     \
       ::mfl::throw_error<::mfl::DeviceError>(#op ": this build has no CUDA"); \

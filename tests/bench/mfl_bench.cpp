@@ -143,17 +143,28 @@ int encoders(const Options& o, int images) {
   return 0;
 }
 
-int unet(const Options& o, int objects, bool recompute) {
-  const Device device = parse_device(o.device);
+int unet(const Options& o, bench::UnetBench b) {
+  b.device = parse_device(o.device);
+  b.compute = parse_dtype(o.dtype);
   Output output(o.output);
-  const Json machine = bench::describe_machine(device);
-  for (const bench::UnetTime& t : bench::time_unet(device, parse_dtype(o.dtype), objects, recompute, o.repeats)) {
-    std::printf("%-52s %9.2f ms %8.1f TFLOP/s   %6.2f GiB\n", t.what.c_str(), t.milliseconds, t.tflops, t.peak_gib);
-    Json j = {{"kind", "figure"}, {"what", text(t.what, ", ", o.dtype)}, {"value", t.milliseconds}, {"unit", "ms"},
-              {"command", text("mfl_bench unet --dtype ", o.dtype, " --objects ", objects, recompute ? " --recompute" : "")}};
-    j.update(machine);
-    output.put(j);
-  }
+  const Json machine = bench::describe_machine(b.device);
+  const bench::Peaks peaks = bench::measure_peaks(b.device, b.compute);
+  std::printf("linear %s %.1f TFLOP/s\n", o.dtype.c_str(), peaks.flops_per_second / 1e12);
+  bench::time_unet(b, [&](const bench::UnetTime& t) {
+    std::printf("%-64s %9.2f ms %8.2f samples/s %8.1f TFLOP/s (%2.0f%% of the linear's)  weights %6.2f GiB, activations %6.2f GiB\n",
+                t.what.c_str(), t.milliseconds, t.samples, t.tflops, 100 * t.tflops * 1e12 / peaks.flops_per_second, t.weight_gib, t.peak_gib);
+    std::fflush(stdout);
+    const std::string command = text("mfl_bench unet --dtype ", o.dtype, " --objects ", b.objects, " --batch ", b.batch, " --steps ", b.steps,
+                                     b.recompute ? " --recompute" : "");
+    auto put = [&](const char* of, double value, const char* unit) {
+      Json j = {{"kind", "figure"}, {"what", text(t.what, ", ", o.dtype, of)}, {"value", value}, {"unit", unit}, {"command", command}};
+      j.update(machine);
+      output.put(j);
+    };
+    put("", t.milliseconds, "ms");
+    put(", objects a second", t.samples, "1/s");
+    put(", memory with weights", t.weight_gib + t.peak_gib, "GiB");
+  });
   return 0;
 }
 
@@ -191,14 +202,20 @@ int main(int argc, char** argv) {
   loader->add_option("--memory-limit", l.memory_limit, "MiB: in a control group of so much memory, from a larger file")->check(CLI::Range(32, 1 << 20));
   loader->add_option("--output", o.output, "append JSON lines to this file");
 
-  int objects = 8;
-  bool recompute = false;
-  auto* network = app.add_subcommand("unet", "time the multi-view UNet at full size: a training pass, a sampling call");
+  bench::UnetBench u;
+  std::string mode = "all", size = "full";
+  auto* network = app.add_subcommand("unet", "time the multi-view UNet: whole training steps on cached latents, and sampling with decoding");
   network->add_option("--dtype", o.dtype, "bf16 or f32")->capture_default_str();
   network->add_option("--device", o.device, "cuda, cuda:N or cpu")->capture_default_str();
-  network->add_option("--objects", objects, "of six views")->check(CLI::Range(1, 1024))->capture_default_str();
-  network->add_flag("--recompute", recompute, "rebuild blocks in backward");
-  network->add_option("--repeats", o.repeats, "timed runs")->check(CLI::Range(1, 100000))->capture_default_str();
+  network->add_option("--mode", mode, "what to time")->check(CLI::IsMember({"train", "sample", "all"}))->capture_default_str();
+  network->add_option("--size", size, "full, or tiny: a narrow network")->check(CLI::IsMember({"full", "tiny"}))->capture_default_str();
+  network->add_option("--objects", u.objects, "of six views, in a training step")->check(CLI::Range(1, 1024))->capture_default_str();
+  network->add_option("--batch", u.batch, "objects sampled at once")->check(CLI::Range(1, 64))->capture_default_str();
+  network->add_option("--steps", u.steps, "of the sampler")->check(CLI::Range(1, 1000))->capture_default_str();
+  network->add_option("--guidance", u.guidance)->capture_default_str();
+  network->add_flag("--recompute", u.recompute, "rebuild blocks in backward");
+  network->add_flag("--breakdown", u.breakdown, "print where the device's time goes: by module, op, and op by shape");
+  network->add_option("--repeats", u.repeats, "timed steps; a fifth as many samplings")->check(CLI::Range(1, 100000))->capture_default_str();
   network->add_option("--output", o.output, "append JSON lines to this file");
 
   std::string what, unit, command, record_device = o.device;
@@ -219,7 +236,10 @@ int main(int argc, char** argv) {
 
   try {
     if (*run) return kernels(o);
-    if (*network) return unet(o, objects, recompute);
+    if (*network) {
+      u.train = mode != "sample", u.sample = mode != "train", u.tiny = size == "tiny";
+      return unet(o, u);
+    }
     if (*frozen) return encoders(o, images);
     if (*loader) {
       const std::vector<Json> records = bench::bench_loader(l);

@@ -5,12 +5,14 @@
 #include <nlohmann/json.hpp>
 
 #include "models/mvdiffusion/tiny_pipeline.h"
+#include "models/mvdiffusion/folder_info.h"
 #include "models/perceptual/lpips.h"
 #include "models/perceptual/perceptual.h"
 #include "models/weights/loss_networks.h"
 #include "runtime/io/safetensors.h"
 #include "runtime/io/torch_file.h"
 #include "runtime/io/weight_file.h"
+#include "runtime/io/zip.h"
 #include "runtime/log.h"
 
 namespace mfl {
@@ -34,6 +36,11 @@ struct List {
   bool json = false;
 
   void run() const {
+    if (std::filesystem::is_directory(file)) {
+      if (json) throw_error<ConfigError>("--json lists the tensors of a file; ", file, " is a folder.");
+      std::cout << mvdiffusion::describe_folder(file) << '\n';
+      return;
+    }
     const io::WeightFile f = io::open_weights(file);
     nlohmann::ordered_json lines = nlohmann::ordered_json::array();
     std::size_t longest = 4;
@@ -56,6 +63,24 @@ struct List {
       std::cout << lines.dump(1) << '\n';
     else
       std::cout << f.tensors.size() << " tensors, " << human(total) << ", " << f.format << '\n';
+  }
+};
+
+struct Verify {
+  std::vector<std::string> paths;
+
+  void run() const {
+    for (const std::string& path : paths) {
+      if (std::filesystem::is_directory(path)) {
+        std::cout << path << ": " << mvdiffusion::verify_folder(path) << '\n';
+        continue;
+      }
+      const io::Source source = io::open_file(path);
+      const bool zip = io::is_zip(io::head(*source, 8));
+      if (zip) io::ZipReader(source).verify();
+      std::cout << path << ": " << io::open_weights(path).tensors.size() << " tensors; "
+                << (zip ? "every entry has its CRC" : "the format records no checksums, its index fits the file") << '\n';
+    }
   }
 };
 
@@ -144,10 +169,15 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
 
   List list;
-  CLI::App* c = app.add_subcommand("list", "names, types, shapes and bytes of every tensor");
-  c->add_option("FILE", list.file, "file of weights")->required();
+  CLI::App* c = app.add_subcommand("list", "names, types, shapes and bytes of every tensor; what a folder of weights is");
+  c->add_option("FILE", list.file, "file of weights; or a folder: a checkpoint-N, a pipeline, a component of one")->required();
   c->add_flag("--json", list.json, "as JSON");
   c->callback([&] { list.run(); });
+
+  Verify verify;
+  c = app.add_subcommand("verify", "read files whole: sizes and checksums as recorded, or the structure of the format");
+  c->add_option("PATH", verify.paths, "checkpoint files (.pt, .safetensors) and folders (checkpoint-N, pipelines)")->required();
+  c->callback([&] { verify.run(); });
 
   Convert convert;
   c = app.add_subcommand("convert", "write a file's tensors in another format, row-major");

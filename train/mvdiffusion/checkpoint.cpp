@@ -13,7 +13,6 @@
 #include "runtime/io/atomic_folder.h"
 #include "runtime/io/safetensors.h"
 #include "runtime/io/torch_file.h"
-#include "runtime/io/zip.h"
 #include "runtime/log.h"
 #include "train/torch_optimizer.h"
 
@@ -345,41 +344,6 @@ Resumed resume(const Trained& t, const fs::path& checkpoint) {
                  r.ours ? text("sampler at step ", r.state.data_step) : std::string("no position: the sampler goes on from the run's step"),
                  extra.empty() ? std::string() : text("\n  not taken   ", extra, ": random numbers follow seed and step"));
   return r;
-}
-
-// ---- verifying ----
-
-void verify_checkpoint(const fs::path& checkpoint) {
-  if (!is_file(checkpoint / kOurs)) {
-    if (!whole(checkpoint)) throw_error<DataError>(checkpoint.string(), " is not whole: its unet, optimizer.bin or scheduler.bin is missing.");
-    for (const char* folder : {"unet", "unet_ema"})
-      if (fs::exists(checkpoint / folder)) (void)weights_of(checkpoint / folder);
-    for (const char* file : {"optimizer.bin", "scheduler.bin"}) {
-      const io::Source source = io::open_file(checkpoint / file);
-      if (io::is_zip(io::head(*source, 8))) io::ZipReader(source).verify();
-    }
-    return;
-  }
-  const fs::path file = checkpoint / kOurs;
-  const io::Source source = io::open_file(file);
-  const std::vector<std::byte> bytes = source->read(0, std::min<std::uint64_t>(source->size(), std::uint64_t{16} << 20));
-  const json ours = json::parse(reinterpret_cast<const char*>(bytes.data()), reinterpret_cast<const char*>(bytes.data()) + bytes.size(),
-                                nullptr, false);
-  if (!ours.is_object() || !ours.contains("files") || !ours["files"].is_object())
-    throw_error<DataError>(file.string(), " has no list of files.");
-  for (const auto& [name, entry] : ours["files"].items()) {
-    const fs::path relative = name;
-    if (relative.is_absolute() || std::find(relative.begin(), relative.end(), "..") != relative.end() || !entry.is_object() ||
-        !entry.value("bytes", json()).is_number_unsigned() || !entry.value("crc32", json()).is_number_unsigned())
-      throw_error<DataError>(file.string(), ": the entry \"", name, "\" is not a file below the folder with its bytes and crc32.");
-    const fs::path path = checkpoint / relative;
-    if (!is_file(path)) throw_error<DataError>(path.string(), " is missing.");
-    if (fs::file_size(path) != entry["bytes"].get<std::uint64_t>())
-      throw_error<DataError>(path.string(), " has ", fs::file_size(path), " bytes, ", entry["bytes"].get<std::uint64_t>(), " were written.");
-    if (const std::uint32_t crc = io::file_crc32(path); crc != entry["crc32"].get<std::uint64_t>())
-      throw_error<DataError>(path.string(), " is damaged: its CRC-32 is ", crc, ", ", entry["crc32"].get<std::uint64_t>(),
-                             " was written. Take an older checkpoint.");
-  }
 }
 
 }  // namespace mfl::mvdiffusion

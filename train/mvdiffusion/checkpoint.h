@@ -8,7 +8,7 @@
 //     scheduler.bin           LambdaLR; last_epoch counts processes, not updates
 //     random_states_0.pkl, scaler.pt   only what accelerate needs to go on: random numbers here are a function of seed and step
 //     mfl.json                what we need beyond it: version, counters, data position, best metric, configuration; bytes and CRC
-//                             of the files
+//                             of the files (models/mvdiffusion/folder_info.h compares them)
 //   pipeckpts/                a whole pipeline: the frozen components of the one that the run began with, and our unet
 //
 // Written in the background (train/background_save.h), under a temporary name, read back and compared, then renamed: a folder
@@ -97,9 +97,5 @@ Resumed resume(const Trained&, const std::filesystem::path& checkpoint);
 
 // Throws DataError where the target of CheckpointWriter::save_pipeline is its source: for the start of a run.
 void check_pipeline_target(const std::filesystem::path& source, const std::filesystem::path& target);
-
-// Reads every file of a checkpoint of ours and compares with its mfl.json. Throws DataError for the first that differs; a checkpoint
-// of Python's has nothing to compare with: sizes and structure only.
-void verify_checkpoint(const std::filesystem::path& checkpoint);
 
 }  // namespace mfl::mvdiffusion

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "models/mvdiffusion/folder_info.h"
 #include "models/mvdiffusion/pipeline_files.h"
 #include "models/mvdiffusion/unet.h"
 #include "models/weights/coverage.h"
@@ -142,7 +143,7 @@ void reads_back_the_same_bits(Device device) {
   EXPECT_EQ(names_in(at), (std::vector<std::string>{"mfl.json", "optimizer.bin", "random_states_0.pkl", "scaler.pt", "scheduler.bin",
                                                     "unet", "unet_ema"}));
   EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"checkpoint-500"});   // nothing temporary is left
-  verify_checkpoint(at);
+  verify_folder(at);
   const Resumed r = resume(b.trained(), at);
   EXPECT_TRUE(r.ours);
   EXPECT_EQ(a.everything(), b.everything());
@@ -294,7 +295,7 @@ TEST(MvCheckpoint, ResumesHalfPrecisionWeightsAndStartsAnAverageThatIsMissing) {
   EXPECT_EQ(a.ema->updates(), 0);
   EXPECT_NE(r.table.find("values, f16"), std::string::npos) << r.table;
   EXPECT_NE(r.table.find("the average begins anew at the weights"), std::string::npos) << r.table;
-  verify_checkpoint(at);
+  verify_folder(at);
 }
 
 // ---- whole or not at all ----
@@ -469,17 +470,60 @@ TEST(MvCheckpoint, VerificationFindsAChangedByte) {
   Small a;
   a.randomise(10);
   const fs::path at = a.save(folder.path());
-  verify_checkpoint(at);
+  verify_folder(at);
   for (const char* name : {"unet/diffusion_pytorch_model.safetensors", "optimizer.bin", "scheduler.bin"}) {
     std::string bytes = read_text(at / name);
     bytes[bytes.size() / 2] = char(bytes[bytes.size() / 2] ^ 1);
     const std::string good = read_text(at / name);
     io::write_text_file(at / name, bytes);
-    MFL_EXPECT_THROW_WITH(verify_checkpoint(at), DataError, "is damaged");
+    MFL_EXPECT_THROW_WITH(verify_folder(at), DataError, "is damaged");
     io::write_text_file(at / name, good);
   }
   fs::remove(at / "scaler.pt");
-  MFL_EXPECT_THROW_WITH(verify_checkpoint(at), DataError, "is missing");
+  MFL_EXPECT_THROW_WITH(verify_folder(at), DataError, "is missing");
+}
+
+TEST(MvCheckpoint, AFolderIsDescribedOnOneScreen) {
+  test::TempFolder folder;
+  Small a;
+  a.randomise(15);
+  a.step();
+  auto says = [](const std::string& described, std::initializer_list<const char*> phrases) {
+    for (const char* p : phrases) EXPECT_NE(described.find(p), std::string::npos) << p << " in\n" << described;
+  };
+  says(describe_folder(a.save(folder.path()).string() + "/"),
+       {"written by this program", "unet                    46 tensors, 2512 values, f32", "the average after 1 updates",
+        "AdamW, after 1 updates, groups of 42 + 4 tensors at learning rates 0.01, 0.02", "count 1", "step 1, 1 updates applied"});
+  says(describe_folder(kGolden / "checkpoint-3"), {"written by accelerate", "the average after 3 updates", "AdamW, after 3 updates", "count 3"});
+  says(describe_folder(kGolden / "half"), {"UNetMV2DConditionModel, 46 tensors, 2512 values, f16"});
+  says(describe_folder(kGolden.parent_path() / "pipeline" / "vae"), {"AutoencoderKL"});
+  MFL_EXPECT_THROW_WITH(describe_folder(folder.path()), DataError, "neither a checkpoint-N");
+  MFL_EXPECT_THROW_WITH(describe_folder(folder / "nowhere"), DataError, "is no folder");
+}
+
+// The full-size network, by name and shape alone: groups and indices of the published trainer, bytes of a checkpoint.
+TEST(MvCheckpoint, TheFullSizeNetworkHasThePublishedIndices) {
+  const Device meta{DeviceKind::meta, 0};
+  const Stream s = Stream::create(meta, "test");
+  Arena arena(meta, std::size_t{1} << 40, "test");
+  ParamStore store(arena, Precision::of(DType::bf16));
+  const Unet unet(Scope{store}, UnetSpec{});
+  store.seal(s);
+  Optimizer optimizer(s, arena, store, OptimizerConfig{.groups = ParamGroups::embeddings_apart(0.01, 1)});
+  EmaWeights ema(s, arena, store);
+  const auto groups = optimizer.grouped();
+  ASSERT_EQ(groups.size(), 3u);
+  EXPECT_EQ(groups[0].size(), 686u);
+  EXPECT_EQ(groups[1].size(), 4u);
+  EXPECT_TRUE(groups[2].empty());
+  EXPECT_EQ(groups[1][0]->name, "class_embedding.linear_1.weight");
+  EXPECT_EQ(groups[0][0]->name, "conv_in.weight");
+  EXPECT_EQ(groups[0][6]->name, "down_blocks.0.attentions.0.norm.weight");   // class_embedding is left out of the count
+  EXPECT_EQ(groups[0][252]->name, "up_blocks.0.resnets.0.norm1.weight");     // up before mid
+  EXPECT_EQ(groups[0][636]->name, "mid_block.attentions.0.norm.weight");
+  EXPECT_EQ(groups[0][685]->name, "conv_out.bias");
+  const std::uint64_t bytes = CheckpointWriter::staging_bytes({s, store, optimizer, &ema, ""});
+  EXPECT_NEAR(double(bytes), 4.0 * 4 * 870184644, 1e6);   // values, two moments, average
 }
 
 // ---- the pipeline at the end ----

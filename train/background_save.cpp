@@ -61,8 +61,12 @@ void BackgroundSave::start(std::filesystem::path path, std::int64_t number, std:
   writing_ = std::async(std::launch::async, [this, write = std::move(write)] {
     copied_.synchronize();
     const auto copied = Clock::now();
-    const std::uint64_t bytes = write();
-    return Written{seconds_since(copied), bytes};
+    try {
+      const std::uint64_t bytes = write();
+      return Written{seconds_since(copied), bytes};
+    } catch (const std::filesystem::filesystem_error& e) {
+      throw_error<DataError>(e.path1().string(), ": ", e.code().message(), "; the checkpoint was not written, or an old one not removed.");
+    }
   });
   current_.stall_seconds = seconds_since(begin);
 }

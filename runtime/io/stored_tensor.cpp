@@ -234,22 +234,55 @@ void convert(StoredType from_type, const std::byte* from, const View& to, std::i
   });
 }
 
-// A strided tensor's elements, one after another in row-major order.
+// [axes] with strides, axes that follow each other in memory joined.
+struct Walk {
+  int rank = 0;
+  std::int64_t count[Shape::kMaxRank], stride[Shape::kMaxRank];
+  explicit Walk(const StoredTensor& t) {
+    for (int i = 0; i < t.shape.rank(); ++i) {
+      if (rank > 0 && stride[rank - 1] == t.shape[i] * t.stride[i])
+        count[rank - 1] *= t.shape[i], stride[rank - 1] = t.stride[i];
+      else
+        count[rank] = t.shape[i], stride[rank] = t.stride[i], ++rank;
+    }
+  }
+};
+template <std::size_t size>
+void gather(const Walk& w, const std::byte* from, std::byte* to) {
+  std::int64_t index[Shape::kMaxRank] = {}, start = 0;
+  const std::int64_t inner = w.count[w.rank - 1], step = w.stride[w.rank - 1] * std::int64_t{size};
+  for (;;) {
+    const std::byte* p = from + start * std::int64_t{size};
+    for (std::int64_t j = 0; j < inner; ++j, to += size, p += step) std::memcpy(to, p, size);
+    int i = w.rank - 2;
+    for (; i >= 0; --i) {
+      start += w.stride[i];
+      if (++index[i] < w.count[i]) break;
+      start -= w.count[i] * w.stride[i];
+      index[i] = 0;
+    }
+    if (i < 0) return;
+  }
+}
+
+// A strided tensor's elements (at least one), one after another in row-major order.
 void read_dense(const StoredTensor& t, std::byte* to) {
-  const int rank = t.shape.rank();
   const std::size_t size = size_of(t.type());
   std::int64_t reach = 1;
-  for (int i = 0; i < rank; ++i) reach += (t.shape[i] - 1) * t.stride[i];
+  for (int i = 0; i < t.shape.rank(); ++i) reach += (t.shape[i] - 1) * t.stride[i];
   std::vector<std::byte> from(static_cast<std::size_t>(reach) * size);
   t.storage->read(static_cast<std::uint64_t>(t.offset) * size, from);
-  const std::int64_t inner = rank ? t.shape[-1] : 1, step = rank ? t.stride[-1] : 1, outer = t.shape.rows();
-  std::int64_t index[Shape::kMaxRank] = {};
-  for (std::int64_t row = 0; row < outer; ++row) {
-    std::int64_t start = 0;
-    for (int i = 0; i + 1 < rank; ++i) start += index[i] * t.stride[i];
-    for (std::int64_t j = 0; j < inner; ++j, to += size)
-      std::memcpy(to, from.data() + static_cast<std::size_t>(start + j * step) * size, size);
-    for (int i = rank - 2; i >= 0 && ++index[i] == t.shape[i]; --i) index[i] = 0;
+  const Walk walk(t);
+  if (walk.rank == 0) return std::memcpy(to, from.data(), size), void();
+  switch (size) {
+    case 1:
+      return gather<1>(walk, from.data(), to);
+    case 2:
+      return gather<2>(walk, from.data(), to);
+    case 4:
+      return gather<4>(walk, from.data(), to);
+    default:
+      return gather<8>(walk, from.data(), to);
   }
 }
 

@@ -201,7 +201,7 @@ void CheckpointWriter::save(const RunState& state, double learning_rate, double 
     for (const Component& c : components) write(to, c);
     for (const auto& [name, value] : files) io::write_torch_file(to / name, value);
     ours["files"] = manifest(to);
-    io::write_text_file(to / kOurs, ours.dump(2) + "\n");
+    io::write_text_file(to / kOurs, ours.dump(2, ' ', false, json::error_handler_t::replace) + "\n");   // paths may be no UTF-8
     const std::uint64_t bytes = io::folder_bytes(to);
     folder.commit();
     if (limit) prune(directory, step, best, *limit);

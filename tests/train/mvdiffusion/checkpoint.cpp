@@ -307,8 +307,10 @@ void half_a_checkpoint(const fs::path& target) {
 }
 TEST(MvCheckpointDeathTest, AKilledWriterLeavesNoCheckpointAndTheNextOneCleansUp) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  // The child of a threadsafe death test is a process of its own: the place must be known to both.
-  const fs::path directory = fs::temp_directory_path() / "mfl_test_killed_writer";
+  // The child of a threadsafe death test is this test in a process of its own: the environment tells it the place.
+  std::optional<test::TempFolder> folder;
+  if (!std::getenv("MFL_TEST_KILLED_WRITER")) ::setenv("MFL_TEST_KILLED_WRITER", (folder.emplace() / "runs").c_str(), 1);
+  const fs::path directory = std::getenv("MFL_TEST_KILLED_WRITER");
   EXPECT_EXIT(half_a_checkpoint(directory / "checkpoint-7"), ::testing::KilledBySignal(SIGKILL), "");
   EXPECT_EQ(names_in(directory).size(), 1u);
   EXPECT_TRUE(list_checkpoints(directory).empty());
@@ -317,7 +319,7 @@ TEST(MvCheckpointDeathTest, AKilledWriterLeavesNoCheckpointAndTheNextOneCleansUp
   a.state.step = 8;
   a.save(directory);
   EXPECT_EQ(names_in(directory), std::vector<std::string>{"checkpoint-8"});
-  fs::remove_all(directory);
+  ::unsetenv("MFL_TEST_KILLED_WRITER");
 }
 
 TEST(MvCheckpoint, AnotherOfTheSameStepReplacesItInOneStep) {

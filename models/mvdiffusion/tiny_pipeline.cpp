@@ -30,7 +30,7 @@ UnetSpec TinyPipeline::unet() const {
     if (widths[i] < 32 || widths[i] % 32 != 0)
       throw_error<ConfigError>("Level ", i, " is ", widths[i], " channels wide, expected a multiple of 32.");
     s.heads.push_back(widths[i] / 32);
-    s.attends.push_back((image >> i) <= std::max<std::int64_t>(16, image / 2));
+    s.attends.push_back(i > 0 || levels == 1);
   }
   s.layers = layers;
   s.text_width = 32;
@@ -162,13 +162,14 @@ void write_json(const fs::path& path, const json& value) {
   io::write_text_file(path, value.dump(2) + "\n");
 }
 
+// A normal draw a slot, the same in all of its tokens: attention that is still nearly even does not average it away.
 Tensor prompt_embeddings(std::int64_t width, std::uint64_t seed) {
-  const auto slots = static_cast<std::int64_t>(kPromptSlots.size()), size = kPromptTokens * width;
+  const auto slots = static_cast<std::int64_t>(kPromptSlots.size());
   Tensor t = Tensor::on_heap({slots, kPromptTokens, width}, DType::f32);
   for (std::int64_t slot = 0; slot < slots; ++slot) {
     const Rng rng(seed, Draw::init, 2, static_cast<std::uint32_t>(slot));
-    for (std::int64_t i = 0; i < size; ++i)
-      t.data<float>()[slot * size + i] = static_cast<float>(rng.normal_at(static_cast<std::uint64_t>(i)));
+    for (std::int64_t i = 0; i < kPromptTokens * width; ++i)
+      t.data<float>()[slot * kPromptTokens * width + i] = static_cast<float>(rng.normal_at(static_cast<std::uint64_t>(i % width)));
   }
   return t;
 }

@@ -5,7 +5,7 @@
 //                  (four latent channels: red, green, blue, their mean), with a posterior of deviation 3e-7
 //   image_encoder  narrow CLIP, fresh weights: a random, fixed view of the image
 //   and image_normalizer, scheduler, image_noising_scheduler, feature_extractor as published. No text encoder: the prompt
-//   embeddings lie in prompt_embeds/clr_embeds.pt, normal draws that differ by slot.
+//   embeddings lie in prompt_embeds/clr_embeds.pt, a normal draw for each slot.
 #pragma once
 
 #include <filesystem>
@@ -22,8 +22,7 @@ struct TinyPipeline {
   std::int64_t layers = 1;                       // residual blocks of a down level
   std::uint64_t seed = 0;
 
-  // Levels with transformers: those of half the image's side or less, and of 16 x 16 or less. Throws ConfigError for sizes
-  // that do not fit together.
+  // All levels but the outermost have transformers. Throws ConfigError for sizes that do not fit together.
   UnetSpec unet() const;
   ClipConfig clip() const;
 };

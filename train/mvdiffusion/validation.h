@@ -25,14 +25,15 @@ struct ViewSample {
   std::string name;
   std::uint32_t noise = 0;          // number of its noise (mvdiffusion::view_streams)
   Tensor reference;                 // [H, H, 3] u8: what the network is given
-  Tensor truth;                     // [V, H, H, 3 or 4] f32 in [0, 1], composited; the fourth channel is alpha
+  Tensor truth = {};                // [V, H, H, 3 or 4] f32 in [0, 1], composited; the fourth channel is alpha. Empty: unknown
   std::vector<int> prompts;         // [V] rows of the prompt embeddings
   std::array<double, 3> background{1, 1, 1};
 };
-// A fixed set: sample i is the same at every call. Called from one thread.
+// A fixed set: sample i is the same at every call. Called from one thread. `name`: of sample i, without its pixels.
 struct ViewSet {
   std::int64_t size = 0;
   std::function<ViewSample(std::int64_t)> sample;
+  std::function<std::string(std::int64_t)> name = {};
 };
 
 struct ViewValidationOptions {

@@ -72,7 +72,7 @@ std::uint32_t noise_number(const Tensor& bytes) {
 
 ViewSet packed_view_set(std::shared_ptr<const data::ViewReader> reader, const ViewSetOptions& o) {
   const std::int64_t size = o.limit > 0 ? std::min(o.limit, reader->size()) : reader->size();
-  return {size, [reader = std::move(reader), o](std::int64_t i) { return read_sample(*reader, i, o); }};
+  return {size, [reader, o](std::int64_t i) { return read_sample(*reader, i, o); }, [reader](std::int64_t i) { return reader->sample_name(i); }};
 }
 
 }  // namespace mfl

@@ -10,13 +10,17 @@ namespace {
 constexpr const char *kDown = "DownBlock2D", *kUp = "UpBlock2D", *kMiddle = "UNetMidBlockMV2DCrossAttn";
 constexpr const char *kDownAttends = "CrossAttnDownBlockMV2D", *kUpAttends = "CrossAttnUpBlockMV2D";
 
+// Stable Diffusion's names of the same blocks, from whose weights a multi-view network starts.
+constexpr const char *kSingleViewMiddle = "UNetMidBlock2DCrossAttn", *kSingleViewDown = "CrossAttnDownBlock2D",
+                     *kSingleViewUp = "CrossAttnUpBlock2D";
+
 // Of a list of block types, which have attention.
-std::vector<bool> attention_of(const JsonConfig& c, const char* key, const char* with, const char* without) {
+std::vector<bool> attention_of(const JsonConfig& c, const char* key, const char* with, const char* single, const char* without) {
   std::vector<bool> out;
   for (const std::string& type : c.strings(key)) {
-    if (type != with && type != without)
+    if (type != with && type != single && type != without)
       throw_error<DataError>(c.name(), ": ", key, " has \"", type, "\", expected \"", with, "\" or \"", without, "\".");
-    out.push_back(type == with);
+    out.push_back(type != without);
   }
   return out;
 }
@@ -28,11 +32,11 @@ UnetSpec UnetSpec::from(const JsonConfig& c) {
   s.in_channels = c.integer("in_channels", 8);
   s.out_channels = c.integer("out_channels", 4);
   s.widths = c.integers("block_out_channels");
-  s.attends = attention_of(c, "down_block_types", kDownAttends, kDown);
-  const std::vector<bool> up = attention_of(c, "up_block_types", kUpAttends, kUp);
+  s.attends = attention_of(c, "down_block_types", kDownAttends, kSingleViewDown, kDown);
+  const std::vector<bool> up = attention_of(c, "up_block_types", kUpAttends, kSingleViewUp, kUp);
   if (std::vector<bool>(up.rbegin(), up.rend()) != s.attends)
     throw_error<DataError>(c.name(), ": up_block_types are not down_block_types in reverse order.");
-  c.require("mid_block_type", kMiddle, kMiddle);
+  if (c.string("mid_block_type", kSingleViewMiddle) != kSingleViewMiddle) c.require("mid_block_type", kMiddle, kMiddle);
   s.heads = c.integers("attention_head_dim");
   if (s.heads.size() == 1) s.heads.resize(s.widths.size(), s.heads[0]);
   s.layers = c.integer("layers_per_block", 2);

@@ -1,0 +1,340 @@
+#include "train/mvdiffusion/batch.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <numeric>
+#include <thread>
+
+#include "runtime/log.h"
+#include "runtime/rng.h"
+
+namespace mfl::mvdiffusion {
+namespace {
+
+Rng rng_of(const ObjectOptions& o, Draw purpose, const data::Pick& p) {
+  return Rng(o.seed, purpose, o.limit > 0 ? 0 : p.pass, static_cast<std::uint32_t>(p.sample));
+}
+
+}  // namespace
+
+// ---- the set ----
+
+ObjectSet::ObjectSet(std::shared_ptr<const data::ViewReader> reader, ObjectOptions options) : reader_(std::move(reader)), options_(options) {
+  const data::ViewReader& r = *reader_;
+  for (std::int64_t s = 0; s < size(); ++s) {
+    try {
+      const std::vector<int> slots = prompt_slots(s);
+      view_order(options_.rule, options_.reference, slots, r.file(r.file_of(s)).ring_order);
+    } catch (const DataError& e) {
+      throw_error<DataError>(r.path(), ": sample ", r.sample_name(s), ": ", e.what());
+    }
+  }
+  for (int f = 0; f < r.files(); ++f)
+    if (r.file(f).width != r.file(f).height)
+      log_warning(r.file(f).path, ": images of ", r.file(f).width, " x ", r.file(f).height, " are squashed to ", options_.side, " x ", options_.side);
+}
+
+std::int64_t ObjectSet::size() const { return options_.limit > 0 ? std::min(options_.limit, reader_->size()) : reader_->size(); }
+
+// Of the first views that may be targets, as many as there are slots.
+std::vector<int> ObjectSet::prompt_slots(std::int64_t s) const {
+  const data::ViewReader& r = *reader_;
+  const auto V = static_cast<std::size_t>(options_.views);
+  std::vector<int> slots;
+  for (int v = 0; v < r.views(s) && slots.size() < V; ++v) {
+    if (r.role(s, v) == data::Role::input)
+      throw_error<DataError>("view ", r.view_name(s, v), " may only be an input of the reconstruction. MVDiffusion learns from real views; "
+                             "give the set without --inputs.");
+    slots.push_back(r.prompt_slot(s, v));
+  }
+  if (slots.size() < V) throw_error<DataError>("there are ", slots.size(), " views, and n_views asks for ", V, ". Lower n_views, or leave the sample out.");
+  if (std::all_of(slots.begin(), slots.end(), [](int p) { return p < 0; })) std::iota(slots.begin(), slots.end(), 0);
+  return slots;
+}
+
+ObjectPlan ObjectSet::plan(const data::Pick& pick) const {
+  const ObjectOptions& o = options_;
+  const data::ViewReader& r = *reader_;
+  ObjectPlan plan;
+  plan.pick = pick;
+  const int reference = o.rule == ReferenceRule::fixed ? o.reference
+                                                       : static_cast<int>(rng_of(o, Draw::views, pick).below(static_cast<std::uint32_t>(o.views)));
+  plan.order = view_order(o.rule, reference, prompt_slots(pick.sample), r.file(r.file_of(pick.sample)).ring_order);
+  const std::vector<int>& views = plan.order.views;
+  plan.reference_slot = static_cast<int>(std::find(views.begin(), views.end(), reference) - views.begin());
+  {
+    Rng rng = rng_of(o, Draw::background, pick);
+    plan.background.fill(static_cast<float>(o.background.value));
+    if (o.background.kind == data::Background::Kind::random)
+      for (float& c : plan.background) c = rng.uniform();
+    if (o.background.kind == data::Background::Kind::three_choices) plan.background.fill(0.5f * static_cast<float>(rng.below(3)));
+  }
+  if (o.jitter) {
+    Rng rng = rng_of(o, Draw::augment, pick);
+    plan.brightness = static_cast<float>(rng.uniform(o.jitter->brightness[0], o.jitter->brightness[1]));
+    plan.contrast = static_cast<float>(rng.uniform(o.jitter->contrast[0], o.jitter->contrast[1]));
+  }
+  return plan;
+}
+
+std::optional<data::Hash> ObjectSet::key(const ObjectPlan& plan, int slot) const {
+  const bool alpha = reader_->has_alpha(plan.pick.sample);
+  if (plan.brightness != 1 || plan.contrast != 1) return {};
+  if (alpha && options_.background.kind == data::Background::Kind::random) return {};
+  return encoder_key(reader_->pixel_hash(plan.pick.sample, plan.order.views[std::size_t(slot)]), options_.side,
+                     alpha ? plan.background : std::array<float, 3>{});
+}
+
+void ObjectSet::render(const ObjectPlan& plan, const std::vector<bool>& wanted, bool alpha, float* out) const {
+  const data::ViewReader& r = *reader_;
+  const int side = options_.side;
+  const std::size_t pixels = std::size_t(side) * std::size_t(side), channels = alpha ? 4 : 3;
+  const bool jittered = plan.brightness != 1 || plan.contrast != 1;
+  const std::int64_t sample = plan.pick.sample;
+  data::RawView raw;
+  std::vector<double> sums(plan.order.views.size());
+  for (std::size_t slot = 0; slot < plan.order.views.size(); ++slot) {
+    if (!jittered && !wanted[slot]) continue;
+    const int view = plan.order.views[slot];
+    r.read_raw(sample, view, raw);
+    data::Image im = r.decode(sample, view, raw);
+    if (im.width != side || im.height != side) im = data::resize_lanczos(im, side, side);
+    float* to = out + slot * pixels * channels;
+    double sum = 0;
+    for (std::size_t i = 0; i < pixels; ++i) {
+      const std::uint8_t* p = im.pixels.data() + 4 * i;
+      const float a = static_cast<float>(p[3]) / 255.0f;
+      for (std::size_t c = 0; c < 3; ++c) {
+        float x = static_cast<float>(p[c]) / 255.0f * a + plan.background[c] * (1.0f - a);
+        if (jittered) x = std::clamp(plan.brightness * x, 0.0f, 1.0f);
+        to[channels * i + c] = x;
+        sum += double(x);
+      }
+      if (alpha) to[channels * i + 3] = a;
+    }
+    sums[slot] = sum;
+  }
+  if (!jittered) return;
+  const double count = double(3 * pixels) * double(sums.size() + 1);
+  const auto mean = static_cast<float>((std::accumulate(sums.begin(), sums.end(), 0.0) + sums[std::size_t(plan.reference_slot)]) / count);
+  for (std::size_t i = 0; i < sums.size() * pixels; ++i)
+    for (std::size_t c = 0; c < 3; ++c) {
+      float& x = out[channels * i + c];
+      x = std::clamp((x - mean) * plan.contrast + mean, 0.0f, 1.0f);
+    }
+}
+
+ViewSample ObjectSet::sample(std::int64_t i) const {
+  const ObjectPlan plan = this->plan({.sample = i, .pass = 0});
+  const std::int64_t V = options_.views, side = options_.side;
+  ViewSample s;
+  s.name = reader_->sample_name(i);
+  s.noise = static_cast<std::uint32_t>(i);
+  const bool alpha = reader_->has_alpha(i);
+  s.truth = Tensor::on_heap({V, side, side, alpha ? 4 : 3}, DType::f32);
+  render(plan, std::vector<bool>(std::size_t(V), true), alpha, s.truth.data<float>());
+  s.reference = Tensor::on_heap({side, side, 3}, DType::u8);
+  const std::int64_t C = s.truth.shape()[3];
+  const float* from = s.truth.data<float>() + plan.reference_slot * side * side * C;
+  for (std::int64_t p = 0; p < side * side; ++p)   // truncated, as the published pipeline makes bytes of tensors
+    for (std::int64_t c = 0; c < 3; ++c) s.reference.data<std::uint8_t>()[3 * p + c] = static_cast<std::uint8_t>(from[C * p + c] * 255.0f);
+  s.prompts = plan.order.prompts;
+  for (std::size_t c = 0; c < 3; ++c) s.background[c] = double(plan.background[c]);
+  return s;
+}
+
+// ---- the loader ----
+
+bool ObjectBatch::needs_pixels() const {
+  return std::any_of(images.begin(), images.end(), [](const StepImage& i) { return i.needs_pixels(); });
+}
+
+namespace {
+
+struct Slot {
+  ObjectBatch batch;
+  std::vector<data::Pick> picks;
+  std::vector<std::exception_ptr> errors;       // by object
+  int left = 0;                                 // objects not yet drawn
+  enum class State { free, filling, ready } state = State::free;
+  std::optional<Event> uploaded;
+};
+
+}  // namespace
+
+struct ObjectLoader::Impl {
+  std::shared_ptr<const ObjectSet> set;
+  data::Sampler sampler;
+  data::LoaderOptions options;
+  EncoderCache* cache;
+  std::deque<Slot> ring;
+  std::uint64_t next_step;
+  Slot* current = nullptr;
+  double last_wait = 0;
+
+  std::mutex mutex;                             // guards states, `left`, the queue and `stop`
+  std::condition_variable changed;
+  std::deque<std::pair<Slot*, std::size_t>> queue;
+  bool stop = false;
+  std::vector<std::thread> threads;
+
+  Impl(std::shared_ptr<const ObjectSet> s, data::SamplerOptions picks, data::LoaderOptions o, EncoderCache* c)
+      : set(std::move(s)), sampler(picks), options(o), cache(c), ring(o.workers > 0 ? std::size_t(std::max(o.prefetch, 2)) : 1),
+        next_step(o.first_step) {
+    const std::int64_t n = picks.batch * set->options().views, side = set->options().side;
+    for (Slot& slot : ring) {
+      slot.batch.pixels = Tensor::pinned({n, side, side, 3}, DType::f32, {"batch images"});
+      slot.batch.images.resize(std::size_t(n));
+      slot.batch.prompts.resize(std::size_t(n));
+      slot.batch.references.resize(std::size_t(picks.batch));
+      slot.batch.names.resize(std::size_t(picks.batch));
+    }
+    if (options.workers > 0) {
+      threads.emplace_back([this] { plan_ahead(); });
+      for (int w = 0; w < options.workers; ++w) threads.emplace_back([this] { work(); });
+    }
+  }
+  ~Impl() {
+    {
+      const std::lock_guard lock(mutex);
+      stop = true;
+    }
+    changed.notify_all();
+    for (std::thread& t : threads) t.join();
+    for (Slot& s : ring)
+      if (s.uploaded) s.uploaded->synchronize();
+  }
+
+  void begin(Slot& s, std::uint64_t step) {
+    s.picks = sampler.picks(step);
+    s.errors.assign(s.picks.size(), nullptr);
+  }
+
+  // One object of a step: its plan, what is known of it, and the pixels of the rest.
+  void draw(Slot& s, std::size_t o) {
+    const ObjectOptions& options = set->options();
+    const auto V = std::size_t(options.views), first = o * V;
+    ObjectBatch& b = s.batch;
+    try {
+      const ObjectPlan plan = set->plan(s.picks[o]);
+      b.names[o] = set->reader().sample_name(plan.pick.sample);
+      b.references[o] = plan.reference_slot;
+      std::vector<bool> wanted(V);
+      for (std::size_t slot = 0; slot < V; ++slot) {
+        b.prompts[first + slot] = plan.order.prompts[slot];
+        StepImage image{.key = set->key(plan, int(slot)), .embedding = int(slot) == plan.reference_slot};
+        if (cache && image.key) {
+          image.known_moments = cache->find(*image.key, EncoderCache::Part::moments);
+          if (image.embedding) image.known_embedding = cache->find(*image.key, EncoderCache::Part::embedding);
+        }
+        wanted[slot] = image.needs_pixels();
+        b.images[first + slot] = std::move(image);
+      }
+      set->render(plan, wanted, false, b.pixels.data<float>() + std::int64_t(first) * options.side * options.side * 3);
+    } catch (const Error&) {
+      s.errors[o] = std::current_exception();
+    } catch (const std::exception& e) {
+      s.errors[o] = std::make_exception_ptr(Error(text("object ", set->reader().sample_name(s.picks[o].sample), ": ", e.what())));
+    }
+  }
+
+  void plan_ahead() {
+    for (std::uint64_t step = options.first_step;; ++step) {
+      Slot& s = ring[step % ring.size()];
+      {
+        std::unique_lock lock(mutex);
+        changed.wait(lock, [&] { return stop || s.state == Slot::State::free; });
+        if (stop) return;
+        s.state = Slot::State::filling;
+      }
+      if (s.uploaded) s.uploaded->synchronize();
+      begin(s, step);
+      {
+        const std::lock_guard lock(mutex);
+        s.left = int(s.picks.size());
+        for (std::size_t o = 0; o < s.picks.size(); ++o) queue.emplace_back(&s, o);
+      }
+      changed.notify_all();
+    }
+  }
+
+  void work() {
+    for (;;) {
+      std::pair<Slot*, std::size_t> task;
+      {
+        std::unique_lock lock(mutex);
+        changed.wait(lock, [&] { return stop || !queue.empty(); });
+        if (stop) return;
+        task = queue.front();
+        queue.pop_front();
+      }
+      draw(*task.first, task.second);
+      bool ready = false;
+      {
+        const std::lock_guard lock(mutex);
+        ready = --task.first->left == 0;
+        if (ready) task.first->state = Slot::State::ready;
+      }
+      if (ready) changed.notify_all();
+    }
+  }
+
+  const ObjectBatch& next() {
+    const auto start = std::chrono::steady_clock::now();
+    Slot& s = ring[next_step % ring.size()];
+    if (options.workers > 0) {
+      std::unique_lock lock(mutex);
+      if (current) {
+        current->state = Slot::State::free;
+        changed.notify_all();
+      }
+      changed.wait(lock, [&] { return s.state == Slot::State::ready; });
+    } else {
+      if (s.uploaded) s.uploaded->synchronize();
+      begin(s, next_step);
+      for (std::size_t o = 0; o < s.picks.size(); ++o) draw(s, o);
+    }
+    current = &s;
+    ++next_step;
+    last_wait = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    for (const auto& e : s.errors)
+      if (e) std::rethrow_exception(e);
+    return s.batch;
+  }
+};
+
+ObjectLoader::ObjectLoader(std::shared_ptr<const ObjectSet> set, data::SamplerOptions sampler, data::LoaderOptions options, EncoderCache* cache) {
+  sampler.size = set->size();
+  impl_ = std::make_unique<Impl>(std::move(set), sampler, options, cache);
+  if (impl_->sampler.wraps())
+    log_warning("the data set has ", sampler.size, " objects and one step takes ", sampler.batch * sampler.world, ": objects repeat within a step");
+}
+ObjectLoader::~ObjectLoader() = default;
+
+const ObjectBatch& ObjectLoader::next() { return impl_->next(); }
+
+Tensor ObjectLoader::upload(const Stream& stream, Arena& arena) {
+  MFL_CHECK(impl_->current, "loader: upload before the first next()");
+  Slot& s = *impl_->current;
+  if (!s.batch.needs_pixels()) return {};
+  const Tensor& from = s.batch.pixels;
+  Tensor to = arena.empty(from.shape(), from.dtype(), {"batch"});
+  for (std::int64_t i = 0, n = from.shape()[0], run = 0; i < n; i += std::max<std::int64_t>(run, 1)) {   // runs of rows that are needed
+    for (run = 0; i + run < n && s.batch.images[std::size_t(i + run)].needs_pixels();) ++run;
+    if (run > 0) copy(stream, from.rows(i, run), to.rows(i, run));
+  }
+  if (stream.device().is_cuda()) {
+    if (!s.uploaded) s.uploaded.emplace(stream.device());
+    stream.record(*s.uploaded);
+  }
+  return to;
+}
+
+std::int64_t ObjectLoader::steps_per_epoch() const { return impl_->sampler.steps_per_epoch(); }
+double ObjectLoader::last_wait_seconds() const { return impl_->last_wait; }
+
+}  // namespace mfl::mvdiffusion

@@ -372,7 +372,7 @@ LoadedConfig parse_gslrm_config(const std::string& yaml, const std::string& name
 }
 
 LoadedConfig load_gslrm_config(const std::string& path, const std::vector<ConfigOverride>& overrides) {
-  return parse_gslrm_config(content_of(path), path, overrides);
+  return parse_gslrm_config(config_text(path), path, overrides);
 }
 
 std::string write_merged(const GslrmConfig& c) {

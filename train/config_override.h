@@ -1,4 +1,4 @@
-// What the configurations of all stages share: overrides from the command line, and the packed file behind a data set's path.
+// What the configurations of all stages share: their bytes, overrides from the command line, the packed file behind a path.
 #pragma once
 
 #include <string>
@@ -13,6 +13,9 @@ struct ConfigOverride {
 };
 // "a.b.c=value". Throws ConfigError without "=".
 ConfigOverride parse_override(const std::string&);
+
+// The bytes of a configuration file. Throws ConfigError.
+std::string config_text(const std::string& path);
 
 // The packed file that stands for a dataset_path: itself (FILE.h5 or FILE.h5#split), or the list file's path with the
 // extension .h5 (what `mfl_data pack LIST` writes by default).

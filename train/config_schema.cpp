@@ -6,6 +6,14 @@
 
 namespace mfl {
 
+std::string config_text(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream content;
+  if (!in || !(content << in.rdbuf()))
+    throw_error<ConfigError>("cannot read the configuration ", path, ": there is no such file, it is empty, or it may not be read.");
+  return content.str();
+}
+
 ConfigOverride parse_override(const std::string& s) {
   const std::size_t equals = s.find('=');
   if (equals == std::string::npos || equals == 0)
@@ -108,14 +116,6 @@ bool is_stage_one(const Keys& keys) {
   for (const char* mark : {"pretrained_model_name_or_path", "pretrained_unet_path", "n_views", "train_batch_size"})
     if (keys.given(mark)) return true;
   return false;
-}
-
-std::string content_of(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream content;
-  if (!in || !(content << in.rdbuf()))
-    throw_error<ConfigError>("cannot read the configuration ", path, ": there is no such file, it is empty, or it may not be read.");
-  return content.str();
 }
 
 void with_keys(const std::string& yaml, const std::string& name, const std::vector<ConfigOverride>& overrides,

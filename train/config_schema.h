@@ -67,8 +67,6 @@ class Keys {
 // A file of FaceLift's first stage, MVDiffusion: flat keys, and no section `model`.
 bool is_stage_one(const Keys&);
 
-// The bytes of a configuration file. Throws ConfigError.
-std::string content_of(const std::string& path);
 // Parses, applies the overrides, interpolates, and calls `read`. What yaml-cpp throws becomes a ConfigError with the line.
 void with_keys(const std::string& yaml, const std::string& name, const std::vector<ConfigOverride>&, std::vector<std::string>& notes,
                const std::function<void(Keys&)>& read);

@@ -7,23 +7,20 @@
 #include <filesystem>
 #include <numeric>
 
-#include "data/doctor/examine.h"
 #include "data/loader.h"
-#include "data/pack.h"
-#include "runtime/backend.h"
 #include "runtime/io/atomic_file.h"
 #include "runtime/log.h"
 #include "runtime/profile.h"
 #include "train/checkpoint.h"
-#include "train/event_writer.h"
 #include "train/grad_reducer.h"
 #include "train/gslrm_stage.h"
+#include "train/loss_readback.h"
 #include "train/pictures.h"
 #include "train/plan.h"
-#include "train/progress.h"
-#include "train/run_log.h"
+#include "train/run_report.h"
 #include "train/schedule.h"
 #include "train/signals.h"
+#include "train/training_data.h"
 #include "train/validation.h"
 #include "train/watchdog.h"
 
@@ -73,38 +70,13 @@ data::DatasetOptions dataset_options(const GslrmConfig& c, bool training) {
   return o;
 }
 
-// The fast part of `mfl_data doctor` on what a run will read. Throws DataError where the set is unsound.
-void check_data(const GslrmConfig& c, const data::ViewReader& reader) {
-  const auto start = std::chrono::steady_clock::now();
-  data::doctor::RigExpectations expected;
-  expected.normalised_later = c.mouse.use_mouse_dataset && (c.mouse.normalize_cameras || c.mouse.target_camera_distance > 0);
-  const data::doctor::Findings found = data::doctor::quick_check(reader, expected);
-  const bool sound = data::doctor::sound(found);
-  std::string reasons;
-  for (const auto& f : found) {
-    if (f.severity == data::doctor::Severity::error) reasons += "\n  " + one_line(f);
-    if (f.severity == data::doctor::Severity::warning) log_warning(reader.path(), ": ", one_line(f));
-  }
-  if (!sound && !c.mfl.allow_unsound_data)
-    throw_error<DataError>(reader.path(), ": the data contradicts itself, so training on it would be in vain:", reasons, "\n`mfl_data doctor ",
-                           reader.path(), "` shows it in pictures; mfl.allow_unsound_data: true trains all the same");
-  if (!sound) log_warning(reader.path(), ": unsound, but mfl.allow_unsound_data is set:", reasons);
-  log_info(reader.path(), ": data check: ", data::doctor::verdict(found), fmt::format(" ({:.1f} s)", seconds_since(start)));
-}
-
-// The packed file behind a configuration's path; rank 0 packs a list of sample folders when there is no packed file yet.
-// `own` (mfl.data.train or .val) comes before `list`, the configuration's dataset_path. The same path as `checked` is not
-// examined again.
-std::shared_ptr<const data::ViewReader> open_data(const GslrmConfig& c, const std::string& given, const std::string& own,
-                                                  const std::string& list, Communicator& comm,
-                                                  const data::ViewReader* checked = nullptr) {
-  std::string path = given;
-  if (comm.rank() == 0 && !fs::exists(path.substr(0, path.find('#'))))
-    path = data::ensure_packed(own.empty() ? list : own, (fs::path(c.log_dir()) / "packed").string(), c.model.image_tokenizer.image_size);
-  path = comm.broadcast_text(path, 0);
-  auto reader = std::make_shared<data::ViewReader>(path);
-  if (comm.rank() == 0 && !(checked && checked->path() == path)) check_data(c, *reader);
-  return reader;
+// A configuration's data set; `own` (mfl.data.train or .val) comes before `list`.
+std::shared_ptr<const data::ViewReader> open_data(const GslrmConfig& c, const std::string& packed, const std::string& own,
+                                                  const std::string& list, Communicator& comm, const data::ViewReader* checked = nullptr) {
+  return open_training_data({.packed = packed, .own = own, .list = list, .cache = fs::path(c.log_dir()) / "packed",
+                             .image_size = c.model.image_tokenizer.image_size,
+                             .normalised_later = c.mouse.use_mouse_dataset && (c.mouse.normalize_cameras || c.mouse.target_camera_distance > 0),
+                             .allow_unsound = c.mfl.allow_unsound_data}, comm, checked);
 }
 
 gslrm::Views inputs_of(const data::Batch& b) { return {b.input.image, b.input.c2w, b.input.fxfycxcy}; }
@@ -174,31 +146,6 @@ RunState begin(GslrmStage& stage, const GslrmConfig& c, Communicator& comm, std:
   return state;
 }
 
-// Loss terms of one update on the host, one slot: read before the next update is queued.
-class TermsReadback {
- public:
-  TermsReadback(Device d, std::int64_t micro) : n_(micro * kTerms), copied_(d) {
-    host_ = static_cast<float*>(backend::allocate_pinned(static_cast<std::size_t>(n_) * sizeof(float)));
-  }
-  ~TermsReadback() { backend::deallocate_pinned(host_); }
-  void request(const Stream& s, const Tensor& terms) {
-    copy(s, terms.reshape({n_}), make_view(host_, {n_}, DType::f32));
-    s.record(copied_);
-  }
-  // Mean over the micro-batches.
-  std::array<double, kTerms> take() const {
-    copied_.synchronize();
-    std::array<double, kTerms> mean{};
-    for (std::int64_t i = 0; i < n_; ++i) mean[std::size_t(i % kTerms)] += double(host_[i]) * double(kTerms) / double(n_);
-    return mean;
-  }
-
- private:
-  std::int64_t n_;
-  float* host_;
-  Event copied_;
-};
-
 class Trainer {
  public:
   Trainer(const GslrmConfig& config, Communicator& comm, const LaunchOptions& launch, int segment)
@@ -207,11 +154,11 @@ class Trainer {
             open_data(config, config.train_data(), config.mfl.data.train, config.training.dataset.dataset_path, comm), dataset_options(config, true))),
         stage_(config, {.device = comm.device(), .precision = Precision::of(config.compute()), .recompute_segment = segment,
                         .memory_bytes = launch.memory_bytes, .lpips_metric = lpips_metric(config).own_network}),
-        job_(job_overview(config, train_->size(), comm.size())), progress_(leader_, config.training.logging.print_every) {
-    if (leader_) {
-      log_ = RunLog(config.log_dir());
-      events_ = EventWriter(config.log_dir());
-    }
+        job_(job_overview(config, train_->size(), comm.size())),
+        report_(leader_, {.folder = config.log_dir(), .print_every = config.training.logging.print_every,
+                          .log_every = config.training.logging.wandb.log_every, .clip_norm = config.training.runtime.grad_clip_norm,
+                          .allowed_factor = config.training.runtime.allowed_gradnorm_factor, .max_skipped = config.mfl.max_skipped,
+                          .remedy = "Lower training.optimizer.lr, or look at the samples of the last passes."}) {
     if (config.validation.enabled)
       val_ = std::make_shared<data::Dataset>(open_data(config, config.val_data(), config.mfl.data.val, config.validation.dataset_path, comm,
                                                        &train_->reader()), dataset_options(config, false));
@@ -229,7 +176,6 @@ class Trainer {
   bool settle();                   // reads the last update's results; false: training must stop
   void validate();
   void save();
-  void saved(const SavedCheckpoint&);   // is on disk
   void forecast_disk() const;
   void show(bool wait = false);         // pictures that have been drawn, to the event file
   bool due(std::int64_t every) const { return every > 0 && state_.passes % every == 0; }
@@ -241,15 +187,11 @@ class Trainer {
   std::shared_ptr<const data::Dataset> train_, val_;
   GslrmStage stage_;
   JobOverview job_;
-  RunLog log_;
-  EventWriter events_;
-  Progress progress_;
-  UpdateLedger ledger_;
-  PassMeter meter_;
+  RunReport report_;
   std::unique_ptr<CheckpointWriter> writer_;   // of the leader
   std::unique_ptr<TrainingPictures> pictures_; // of the leader
   std::unique_ptr<GradReducer> reducer_;
-  std::unique_ptr<TermsReadback> readback_;
+  std::unique_ptr<LossReadback> readback_;
   std::unique_ptr<Validation> validation_;
   Tensor terms_;                   // [accumulation, kTerms]
   RunState state_;
@@ -272,11 +214,11 @@ int Trainer::run(bool dry_run) {
 
   if (leader_) log_info(describe(job_, state_.passes));
   if (state_.passes >= job_.total_passes || dry_run) return kExitOk;
-  if (leader_) log_.start(header());
+  report_.start(header());
 
   if (leader_) {
     const TrainingConfig::Checkpointing& ck = t.checkpointing;
-    writer_ = std::make_unique<CheckpointWriter>(stage_, ck.checkpoint_dir, [this](const SavedCheckpoint& c) { saved(c); });
+    writer_ = std::make_unique<CheckpointWriter>(stage_, ck.checkpoint_dir, [this](const SavedCheckpoint& c) { report_.saved(c); });
     forecast_disk();
     if (t.logging.vis_every > 0) {
       const int image_size = stage_.spec.image_size, side = train_->options().crop_size;
@@ -285,7 +227,7 @@ int Trainer::run(bool dry_run) {
     }
   }
   terms_ = stage_.weights.empty({accumulation, kTerms}, DType::f32, {"loss terms"});
-  readback_ = std::make_unique<TermsReadback>(comm_.device(), accumulation);
+  readback_ = std::make_unique<LossReadback>(comm_.device(), accumulation, kTerms);
   reducer_ = std::make_unique<GradReducer>(stage_.params, comm_, std::size_t(config_.mfl.bucket_mb * (1 << 20)));
   if (val_) validation_ = std::make_unique<Validation>(stage_, val_, comm_);
   peak_flops_ = config_.mfl.peak_tflops > 0 ? config_.mfl.peak_tflops * 1e12
@@ -331,7 +273,7 @@ int Trainer::run(bool dry_run) {
     ++state_.data_step;
     const std::int64_t samples = job_.batch_size;
     if (!boundary) {
-      meter_.add(seconds_since(pass_start), loader.last_wait_seconds(), samples);
+      report_.meter.add(seconds_since(pass_start), loader.last_wait_seconds(), samples);
       continue;
     }
 
@@ -349,7 +291,7 @@ int Trainer::run(bool dry_run) {
     stage_.optimizer->request(stage_.stream);
     readback_->request(stage_.stream, terms_);
     queued_ = Queued{state_.passes, lr, losses};
-    meter_.add(seconds_since(pass_start), loader.last_wait_seconds(), samples);
+    report_.meter.add(seconds_since(pass_start), loader.last_wait_seconds(), samples);
     ++state_.schedule_updates;
     if (writer_) writer_->poll();
 
@@ -391,58 +333,23 @@ bool Trainer::settle() {
   const Queued q = *queued_;
   queued_.reset();
   const StepScalars s = stage_.optimizer->take();
-  const auto terms = readback_->take();
+  const std::vector<double> mean = readback_->take();
+  std::array<double, kTerms> terms{};
+  std::copy(mean.begin(), mean.end(), terms.begin());
   state_.updates = s.updates;
-  ledger_.record(s.outcome, s.norm);
-  const TrainingConfig& t = config_.training;
-  const std::int64_t log_every = t.logging.wandb.log_every;
-  const bool print = progress_.due(q.pass, start_pass_, job_.total_passes);
-  const bool log = log_every > 0 && (q.pass % log_every == 0 || q.pass - start_pass_ <= 100 || q.pass == job_.total_passes);
-  if (leader_ && (print || log)) {
-    StepRecord r;
-    r.pass = q.pass, r.total_passes = job_.total_passes, r.update = s.updates;
+  const std::string bad = s.bad_segment >= 0 ? stage_.optimizer->segment_name(s.bad_segment) : std::string();
+  return report_.update(q.pass, q.learning_rate, s, bad, [&](StepRecord& r) {
     r.epoch = double(q.pass) / double(job_.passes_per_epoch);
-    r.learning_rate = q.learning_rate, r.grad_norm = s.norm;
     r.losses.emplace_back("loss", gslrm::total(q.losses, terms));
     const auto weights = gslrm::weights_of(q.losses);
     for (std::size_t i = 0; i < kTerms; ++i)
       if (weights[i] > 0 || i == gslrm::kUsage) r.losses.emplace_back(gslrm::kTermNames[i], terms[i]);
     if (weights[gslrm::kL2] > 0) r.losses.emplace_back("psnr", -10 * std::log10(std::max(terms[gslrm::kL2], 1e-8)));
-    meter_.take(r);
     // Forward once, backward twice; recomputation is not counted.
-    r.flops_per_second = 3 * stage_.model.forward_flops() * double(t.dataloader.batch_size_per_gpu) / r.seconds_per_pass;
+    r.flops_per_second = 3 * stage_.model.forward_flops() * double(config_.training.dataloader.batch_size_per_gpu) / r.seconds_per_pass;
     r.peak_flops = peak_flops_;
     r.memory_bytes = stage_.peak_bytes();
-    r.ledger = ledger_.counts();
-    if (print) progress_.print(r);
-    else progress_.status(r);
-    if (log) {
-      log_.step(r);
-      for (const auto& [name, value] : r.losses) events_.scalar("train/" + name, q.pass, value);
-      events_.scalar("train/lr", q.pass, q.learning_rate);
-      events_.scalar("train/grad_norm", q.pass, s.norm);
-      events_.scalar("train/samples_per_second", q.pass, r.samples_per_second);
-      events_.scalar("train/not_applied", q.pass, double(ledger_.counts().not_applied()));
-      events_.flush();
-    }
-  }
-  if (s.outcome == UpdateOutcome::non_finite) {
-    const std::string what = s.bad_segment >= 0 ? "the gradient of " + stage_.optimizer->segment_name(s.bad_segment) + " is not finite"
-                                                : std::string("the loss is not finite");
-    if (leader_) {
-      log_warning("pass ", q.pass, ": ", what, "; the update was left out, the weights are unchanged");
-      log_.event("non_finite", q.pass, {{"what", what}});
-    }
-  }
-  if (leader_)
-    if (const auto alarm = ledger_.alarm(t.runtime.grad_clip_norm, t.runtime.allowed_gradnorm_factor)) {
-      log_warning(*alarm);
-      log_.event("alarm", q.pass, {{"what", *alarm}});
-    }
-  if (ledger_.skipped_in_a_row() < config_.mfl.max_skipped) return true;
-  log_error(ledger_.skipped_in_a_row(), " updates in a row were not applied (mfl.max_skipped). The weights are those of update ",
-            s.updates, ". Lower training.optimizer.lr, or look at the samples of the last passes.");
-  return false;
+  });
 }
 
 RunHeader Trainer::header() const {
@@ -468,17 +375,7 @@ void Trainer::validate() {
   validated_pass_ = state_.passes;
   Range range("validation");
   const ValidationResult r = validation_->run(state_.passes);
-  if (leader_) {
-    log_.validation(state_.passes, r.metrics, r.facts);
-    std::string line = text("validation at pass ", state_.passes, ", ", r.samples, " samples:");
-    for (const auto& [name, value] : r.metrics) {
-      line += fmt::format("  {} {:.4f}", name, value);
-      events_.scalar("val/" + name, state_.passes, value);
-    }
-    log_info(line);
-    for (const auto& [name, png] : r.images) events_.image("images/val/" + name, state_.passes, png.width, png.height, png.bytes);
-    events_.flush();
-  }
+  report_.validation(state_.passes, r);
   const std::string& best = config_.mfl.keep_best;
   if (best == "none") return;
   for (const auto& [name, value] : r.metrics)
@@ -498,18 +395,11 @@ void Trainer::save() {
   writer_->save(state_, lr, write_merged(config_), config_.training.checkpointing.checkpoints_total_limit.value_or(0));
 }
 
-void Trainer::saved(const SavedCheckpoint& c) {
-  log_info("checkpoint ", c.path.string(), ", ", human_bytes(c.bytes),
-           fmt::format(", written in {:.2f} s; training waited {:.3f} s", c.write_seconds, c.stall_seconds));
-  log_.event("checkpoint", c.number, {{"path", c.path.string()}},
-             {{"stall_seconds", c.stall_seconds}, {"write_seconds", c.write_seconds}, {"bytes", double(c.bytes)}});
-}
-
 void Trainer::show(bool wait) {
   if (!pictures_) return;
   for (const TrainingPictures::Drawn& d : pictures_->take(wait)) {
-    for (const auto& p : d.pictures) events_.image("images/train/" + p.name, d.pass, p.width, p.height, p.png);
-    events_.flush();
+    for (const auto& p : d.pictures) report_.events.image("images/train/" + p.name, d.pass, p.width, p.height, p.png);
+    report_.events.flush();
     if (!d.error.empty()) log_warning("pictures of pass ", d.pass, " are missing: ", d.error);
   }
 }

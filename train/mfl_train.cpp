@@ -3,7 +3,10 @@
 #include <iostream>
 
 #include "runtime/log.h"
+#include "train/config_override.h"
 #include "train/gslrm_trainer.h"
+#include "train/mvdiffusion/plan.h"
+#include "train/mvdiffusion/trainer.h"
 #include "train/plan.h"
 #include "train/signals.h"
 
@@ -11,8 +14,36 @@ namespace {
 
 using namespace mfl;
 
+// What both stages start with, beside their configurations.
+struct Start {
+  std::string device;
+  std::vector<std::string> notes;
+  bool plan, dry;
+  std::size_t memory;                // 0: not given
+};
+
+template <class Plan, class Describe, class Train>
+int go(const Start& start, Plan plan, Describe describe, Train train) {
+  if (start.plan) {
+    for (const auto& note : start.notes) log_info(note);
+    const MemoryPlan p = plan();
+    std::cout << describe(p);
+    return start.memory && p.total() > start.memory ? int(kExitMemory) : int(kExitOk);
+  }
+  Device wanted = kCpu;
+  if (start.device == "auto") wanted = cuda_device_count() > 0 ? Device{DeviceKind::cuda, 0} : kCpu;
+  else wanted = parse_device(start.device);
+  auto comm = make_communicator(wanted);
+  set_log_rank(comm->rank(), comm->size());
+  if (comm->rank() == 0)
+    for (const auto& note : start.notes) log_info(note);
+  const StopSignals signals;
+  const LaunchOptions launch{.signals = &signals, .memory_bytes = start.memory, .dry_run = start.dry};
+  return run_rank(*comm, [&] { return train(*comm, launch); });
+}
+
 int run(int argc, char** argv) {
-  CLI::App app{"Trains GS-LRM from a FaceLift configuration."};
+  CLI::App app{"Trains MVDiffusion or GS-LRM, whichever the FaceLift configuration describes."};
   app.footer(
       "Exit codes: 0 done, 2 configuration, 3 data or checkpoint, 4 memory, 5 device, 6 communication, 7 diverged,\n"
       "75 stopped by a signal after a checkpoint: start again to continue.");
@@ -25,10 +56,10 @@ int run(int argc, char** argv) {
   app.add_option("--set", sets, "KEY=VALUE, dotted key; may be repeated")->allow_extra_args(false);
   app.add_option("-s", pairs, "KEY VALUE, as the reference takes it; may be repeated")->expected(2)->allow_extra_args(false);
   app.add_option("--device", device, "cpu, cuda, cuda:N or auto");
-  app.add_option("--output", output, "checkpoints and logs of this run; replaces training.checkpointing.checkpoint_dir");
-  app.add_option("--load", load, "like training.checkpointing.resume_ckpt");
+  app.add_option("--output", output, "checkpoints and logs of this run; replaces checkpoint_dir or output_dir");
+  app.add_option("--load", load, "like resume_ckpt or resume_from_checkpoint");
   app.add_option("--resume", resume, "auto, never, or a checkpoint to continue from, with its optimizer and counters");
-  app.add_option("--init", init, "checkpoint whose weights start a new run at step 0");
+  app.add_option("--init", init, "checkpoint, or UNet folder, whose weights start a new run at step 0");
   app.add_option("--overfit", overfit, "train and validate on the first N samples, without augmentation");
   app.add_flag("--plan", plan, "print parameters, memory and whether it fits; needs no GPU and no data");
   app.add_option("--gpu-memory", memory, "for --plan: the device's memory, such as 12G");
@@ -46,36 +77,30 @@ int run(int argc, char** argv) {
   auto set = [&](const char* key, const std::string& value) {
     if (!value.empty()) overrides.push_back({key, value});
   };
+  const std::string yaml = config_text(path);
+  const bool stage_one = mvdiffusion::is_train_config(yaml, path);
   set("mfl.device", device);
+  if (overfit >= 0) set("mfl.overfit", std::to_string(overfit));
+  const std::size_t bytes = memory.empty() ? 0 : parse_bytes(memory);
+  Start start{.device = "auto", .notes = {}, .plan = plan, .dry = dry, .memory = bytes};
+  if (stage_one) {
+    if (!output.empty()) set("checkpoint_prefix", "."), set("output_dir", output);
+    set("resume_from_checkpoint", !load.empty() ? load : resume == "auto" ? "latest" : resume == "never" ? "null" : resume);
+    set("pretrained_unet_path", init);
+    const mvdiffusion::LoadedTrainConfig c = mvdiffusion::parse_train_config(yaml, path, overrides);
+    start.device = c.config.mfl.device, start.notes = c.notes;
+    return go(start, [&] { return mvdiffusion::plan_training(c.config); },
+              [&](const MemoryPlan& p) { return mvdiffusion::describe(c.config, p, bytes); },
+              [&](Communicator& comm, const LaunchOptions& launch) { return mvdiffusion::train(c.config, comm, launch); });
+  }
   set("training.checkpointing.checkpoint_dir", output);
   set("training.checkpointing.resume_ckpt", load);
   set("mfl.resume", resume);
   set("mfl.init", init);
-  if (overfit >= 0) set("mfl.overfit", std::to_string(overfit));
-  const LoadedConfig loaded = load_gslrm_config(path, overrides);
-  const GslrmConfig& config = loaded.config;
-
-  if (plan) {
-    for (const auto& note : loaded.notes) log_info(note);
-    const std::size_t bytes = memory.empty() ? 0 : parse_bytes(memory);
-    const MemoryPlan p = plan_gslrm(config, bytes);
-    std::cout << describe(config, p, bytes);
-    return bytes && p.total() > bytes ? int(kExitMemory) : int(kExitOk);
-  }
-
-  Device wanted = kCpu;
-  if (config.mfl.device == "auto") wanted = cuda_device_count() > 0 ? Device{DeviceKind::cuda, 0} : kCpu;
-  else wanted = parse_device(config.mfl.device);
-  auto comm = make_communicator(wanted);
-  set_log_rank(comm->rank(), comm->size());
-  if (comm->rank() == 0)
-    for (const auto& note : loaded.notes) log_info(note);
-  const StopSignals signals;
-  LaunchOptions launch;
-  launch.signals = &signals;
-  launch.dry_run = dry;
-  if (!memory.empty()) launch.memory_bytes = parse_bytes(memory);
-  return run_rank(*comm, [&] { return train_gslrm(config, *comm, launch); });
+  const LoadedConfig c = parse_gslrm_config(yaml, path, overrides);
+  start.device = c.config.mfl.device, start.notes = c.notes;
+  return go(start, [&] { return plan_gslrm(c.config, bytes); }, [&](const MemoryPlan& p) { return describe(c.config, p, bytes); },
+            [&](Communicator& comm, const LaunchOptions& launch) { return train_gslrm(c.config, comm, launch); });
 }
 
 }  // namespace

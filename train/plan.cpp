@@ -3,10 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 
-#include "kernels/gemm/linear.h"
-#include "runtime/profile.h"
 #include "train/checkpoint.h"
 #include "train/gslrm_stage.h"
 #include "train/pictures.h"
@@ -14,42 +11,6 @@
 
 namespace mfl {
 namespace {
-
-// Device memory that the libraries take beside our arenas: CUDA context and modules, cuBLASLt and cuDNN workspaces.
-constexpr std::size_t kLibraryBytes = std::size_t{600} << 20;
-// The backend maps device memory in steps of this size, one arena at a time.
-constexpr std::size_t kCommitStep = std::size_t{64} << 20;
-std::size_t committed(std::size_t bytes) { return (bytes + kCommitStep - 1) / kCommitStep * kCommitStep; }
-
-// Bytes that each module's forward leaves alive. Nested ranges count for the inner one.
-class KeptByModule : public RangeObserver {
- public:
-  explicit KeptByModule(const Arena& a) : arena_(a) { range_observer = this; }
-  ~KeptByModule() override { range_observer = nullptr; }
-  void enter(const char* name) override { open_.push_back({name, arena_.live_bytes(), 0}); }
-  void leave(const char* name) override {
-    const Open o = open_.back();
-    open_.pop_back();
-    const auto kept = static_cast<std::int64_t>(arena_.live_bytes()) - static_cast<std::int64_t>(o.before);
-    if (!open_.empty()) open_.back().inner += kept;
-    const std::int64_t own = kept - o.inner;
-    if (std::string(name).find("backward") != std::string::npos || own <= 0) return;
-    auto it = std::find_if(lines_.begin(), lines_.end(), [&](const auto& l) { return l.what == name; });
-    if (it == lines_.end()) lines_.push_back({name, static_cast<std::size_t>(own), 1});
-    else it->bytes += static_cast<std::size_t>(own), ++it->times;
-  }
-  std::vector<MemoryPlan::Line> lines() const { return lines_; }
-
- private:
-  struct Open {
-    std::string name;
-    std::size_t before;
-    std::int64_t inner;
-  };
-  const Arena& arena_;
-  std::vector<Open> open_;
-  std::vector<MemoryPlan::Line> lines_;
-};
 
 gslrm::Views meta_batch(GslrmStage& s, std::int64_t side) {
   const TrainingConfig& t = s.config().training;
@@ -72,8 +33,8 @@ MemoryPlan measure(const GslrmConfig& config, int segment) {
   for (ParamStore* n : stage.networks.stores()) p.network_parameters += n->numel();
   for (ParamStore* n : stage.metric_networks.stores()) p.metric_parameters += n->numel();
   p.forward_flops = stage.model.forward_flops();
-  for (const Arena::Use& u : stage.weights.peak_uses()) p.state.push_back({std::string(u.purpose), u.bytes});
-  p.state_bytes = committed(stage.weights.peak_bytes());
+  p.state = lines_of(stage.weights.peak_uses());
+  p.state_bytes = committed_bytes(stage.weights.peak_bytes());
 
   Tensor terms = stage.step.empty({gslrm::kTerms}, stage.params.precision().accum, {"loss terms"});
   {
@@ -84,8 +45,8 @@ MemoryPlan measure(const GslrmConfig& config, int segment) {
     stage.micro_batch(batch, target, config.training.losses, false, terms);
     p.modules = modules.lines();
   }
-  for (const Arena::Use& u : stage.step.peak_uses()) p.peak.push_back({std::string(u.purpose), u.bytes});
-  p.splat_bytes = committed(stage.splats.peak_bytes());
+  p.peak = lines_of(stage.step.peak_uses());
+  p.splat_bytes = committed_bytes(stage.splats.peak_bytes());
   if (config.validation.enabled) {   // Validation::run, without the pictures of single views
     stage.step.begin_step();
     gslrm::Views batch = meta_batch(stage, stage.spec.image_size);
@@ -99,7 +60,7 @@ MemoryPlan measure(const GslrmConfig& config, int segment) {
     }
     p.validation_bytes = stage.step.step_peak_bytes();
   }
-  p.step_bytes = committed(stage.step.peak_bytes());
+  p.step_bytes = committed_bytes(stage.step.peak_bytes());
   const TrainingConfig& t = config.training;
   const std::size_t B = std::size_t(t.dataloader.batch_size_per_gpu), V = std::size_t(t.dataset.num_views);
   const std::size_t C = t.dataset.remove_alpha ? 3 : 4, S = std::size_t(stage.spec.image_size);
@@ -109,7 +70,7 @@ MemoryPlan measure(const GslrmConfig& config, int segment) {
                                          (S * S + (side < S ? side * side : 0))});
   if (t.logging.vis_every > 0)
     p.host.push_back({"pictures", std::min(B, std::size_t(TrainingPictures::kSamples)) * V * side * side * (3 + C) * 4});
-  p.library_bytes = kLibraryBytes + static_cast<std::size_t>(gemm_workspace_bytes({DeviceKind::cuda, 0}));
+  p.library_bytes = library_bytes();
   return p;
 }
 
@@ -125,36 +86,10 @@ MemoryPlan plan_gslrm(const GslrmConfig& config, std::size_t memory_bytes, int s
   return measure(config, published);
 }
 
-std::string human_bytes(std::size_t bytes) {
-  if (bytes >= std::size_t{1} << 30) return fmt::format("{:.2f} GiB", double(bytes) / double(1 << 30));
-  if (bytes >= std::size_t{1} << 20) return fmt::format("{:.1f} MiB", double(bytes) / double(1 << 20));
-  return fmt::format("{:.1f} KiB", double(bytes) / 1024);
-}
-
-std::size_t parse_bytes(const std::string& s) {
-  std::size_t used = 0;
-  double n = 0;
-  try {
-    n = std::stod(s, &used);
-  } catch (const std::exception&) {
-    used = 0;
-  }
-  std::string unit = s.substr(used);
-  unit.erase(std::remove_if(unit.begin(), unit.end(), [](char c) { return c == ' ' || c == 'i' || c == 'B' || c == 'b'; }),
-             unit.end());
-  const std::map<std::string, int> shift = {{"", 0}, {"K", 10}, {"M", 20}, {"G", 30}, {"T", 40}, {"k", 10}, {"g", 30}, {"m", 20}};
-  if (used == 0 || n <= 0 || !shift.contains(unit))
-    throw_error<ConfigError>("\"", s, "\" is not an amount of memory; write 24G, 80GiB or a number of bytes");
-  return static_cast<std::size_t>(n * double(std::size_t{1} << shift.at(unit)));
-}
-
 std::string describe(const GslrmConfig& config, const MemoryPlan& p, std::size_t memory_bytes) {
   const TrainingConfig& t = config.training;
   std::string out;
   auto line = [&](const std::string& s) { out += s + "\n"; };
-  auto row = [&](const std::string& what, std::size_t bytes, const std::string& note = "") {
-    line(fmt::format("  {:<34}{:>12}  {}", what, human_bytes(bytes), note));
-  };
   const gslrm::ModelSpec spec = gslrm::ModelSpec::from(config.model, t.dataset.num_input_views);
   line(fmt::format("GS-LRM: {} parameters, {} trainable; loss networks {}{}", p.parameters, p.trainable, p.network_parameters,
                    p.metric_parameters ? fmt::format("; LPIPS of validation {}", p.metric_parameters) : ""));
@@ -166,34 +101,17 @@ std::string describe(const GslrmConfig& config, const MemoryPlan& p, std::size_t
                    t.runtime.grad_accum_steps, name_of(config.compute()),
                    p.recompute_segment == 0 ? std::string("all activations kept")
                                             : fmt::format("blocks recomputed in segments of {}", p.recompute_segment)));
-  line("state");
-  for (const auto& l : p.state) row(l.what, l.bytes);
-  line("kept for backward, by module");
-  for (const auto& l : p.modules) row(l.what, l.bytes, l.times > 1 ? fmt::format("{} x {}", l.times, human_bytes(l.bytes / std::size_t(l.times))) : "");
-  line("at the peak of the step, by purpose");
-  for (std::size_t i = 0; i < p.peak.size() && i < 14; ++i) row(p.peak[i].what, p.peak[i].bytes);
-  line("device memory");
-  row("state", p.state_bytes);
-  row("activations, peak", p.step_bytes, p.validation_bytes ? fmt::format("validating: {}", human_bytes(p.validation_bytes)) : "");
-  row("rasterizer", p.splat_bytes, "grows with the scene: this is one full depth chunk");
-  row("CUDA and libraries", p.library_bytes);
-  row("total", p.total());
-  line("pinned host memory");
-  for (const auto& l : p.host) row(l.what, l.bytes);
+  out += tables(p);
   if (memory_bytes == 0) return out;
-  const bool fits = p.total() <= memory_bytes;
-  line(fmt::format("{} in {}: {} {}", fits ? "fits" : "DOES NOT FIT", human_bytes(memory_bytes),
-                   human_bytes(fits ? memory_bytes - p.total() : p.total() - memory_bytes), fits ? "to spare" : "too much"));
-  if (!fits) {
-    if (p.recompute_segment == 0) line("  mfl.recompute=block would keep only the input of every block");
-    if (t.dataloader.batch_size_per_gpu > 1)
-      line(fmt::format("  training.dataloader.batch_size_per_gpu=1 with training.runtime.grad_accum_steps={} gives the same update",
-                       t.runtime.grad_accum_steps * t.dataloader.batch_size_per_gpu));
-    if (t.losses.lpips_loss_weight > 0 || t.losses.perceptual_loss_weight > 0)
-      line("  LPIPS and perceptual weights of 0 leave their networks out");
-    line("  a smaller model.image_tokenizer.image_size or fewer training.dataset.num_input_views");
-  }
-  return out;
+  std::vector<std::string> remedies;
+  if (p.recompute_segment == 0) remedies.push_back("mfl.recompute=block would keep only the input of every block");
+  if (t.dataloader.batch_size_per_gpu > 1)
+    remedies.push_back(fmt::format("training.dataloader.batch_size_per_gpu=1 with training.runtime.grad_accum_steps={} gives the same update",
+                                   t.runtime.grad_accum_steps * t.dataloader.batch_size_per_gpu));
+  if (t.losses.lpips_loss_weight > 0 || t.losses.perceptual_loss_weight > 0)
+    remedies.push_back("LPIPS and perceptual weights of 0 leave their networks out");
+  remedies.push_back("a smaller model.image_tokenizer.image_size or fewer training.dataset.num_input_views");
+  return out + verdict(p, memory_bytes, remedies);
 }
 
 }  // namespace mfl

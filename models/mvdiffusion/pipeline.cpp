@@ -7,30 +7,40 @@ namespace mfl::mvdiffusion {
 Encoders::Encoders(const PipelineFiles& files, const Stream& s, Arena& weights, DType compute)
     : files_(files), precision_(Precision::of(compute)), weights_(weights), vae_store_(weights, precision_, false),
       clip_store_(weights, precision_, false),
-      vae_(Scope{vae_store_}, VaeConfig::read(JsonConfig::read(files_.component("vae") / "config.json"))),
-      clip_(Scope{clip_store_}, ClipConfig::read(JsonConfig::read(files_.component("image_encoder") / "config.json"))),
-      scheduler_(files_.scheduler()), embedding_noise_(files_.embedding_noise()) {
+      vae_(Scope{vae_store_}, VaeConfig::read(JsonConfig::read(files_->component("vae") / "config.json"))),
+      clip_(Scope{clip_store_}, ClipConfig::read(JsonConfig::read(files_->component("image_encoder") / "config.json"))),
+      scheduler_(files_->scheduler()), embedding_noise_(files_->embedding_noise()) {
   vae_store_.seal(s);
   clip_store_.seal(s);
   normalizer_ = s.device().is_meta()
                     ? Normalizer::identity(s, weights, precision_.accum, embedding_width())
-                    : Normalizer::load(s, weights, precision_.accum, files_.component("image_normalizer"), embedding_width());
+                    : Normalizer::load(s, weights, precision_.accum, files_->component("image_normalizer"), embedding_width());
+}
+
+Encoders::Encoders(const Stream& s, Arena& weights, DType compute)
+    : precision_(Precision::of(compute)), weights_(weights), vae_store_(weights, precision_, false),
+      clip_store_(weights, precision_, false), vae_(Scope{vae_store_}, VaeConfig{}), clip_(Scope{clip_store_}, ClipConfig{}) {
+  MFL_CHECK(s.device().is_meta(), "encoders without files have no weights");
+  vae_store_.seal(s);
+  clip_store_.seal(s);
+  normalizer_ = Normalizer::identity(s, weights, precision_.accum, embedding_width());
 }
 
 void Encoders::load(const Stream& s) {
   if (s.device().is_meta()) return;
-  load_component(s, vae_store_, files_.component("vae"), {}, Vae::adapt_names);
-  load_component(s, clip_store_, files_.component("image_encoder"));
+  load_component(s, vae_store_, files_->component("vae"), {}, Vae::adapt_names);
+  load_component(s, clip_store_, files_->component("image_encoder"));
 }
 
 void Encoders::require_fit(const UnetSpec& spec) const {
+  const std::string folder = files_ ? files_->folder().string() : "the published pipeline";
   if (spec.out_channels != latent_channels() || spec.in_channels != 2 * latent_channels())
     throw_error<DataError>("The UNet reads ", spec.in_channels, " channels and predicts ", spec.out_channels, ", but the autoencoder of ",
-                           files_.folder().string(), " has latents of ", latent_channels(), ": expected ", 2 * latent_channels(), " and ",
+                           folder, " has latents of ", latent_channels(), ": expected ", 2 * latent_channels(), " and ",
                            latent_channels(), ". Are the two of one pipeline?");
   if (spec.class_width != 2 * embedding_width())
     throw_error<DataError>("The UNet's class embedding reads vectors of ", spec.class_width, ", but the image encoder of ",
-                           files_.folder().string(), " gives ", embedding_width(), ": expected twice as many. Are the two of one pipeline?");
+                           folder, " gives ", embedding_width(), ": expected twice as many. Are the two of one pipeline?");
 }
 
 Ctx Encoders::own(const Ctx& cx) const {

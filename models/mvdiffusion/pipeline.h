@@ -21,6 +21,8 @@ class Encoders {
  public:
   // Reads the configurations and the embeddings' statistics, lays out the networks in `weights`. On meta configurations only.
   Encoders(const PipelineFiles&, const Stream&, Arena& weights, DType compute);
+  // The published sizes, on meta: for a plan where there is no pipeline folder.
+  Encoders(const Stream&, Arena& weights, DType compute);
   Encoders(const Encoders&) = delete;
   Encoders& operator=(const Encoders&) = delete;
   // The weights, with their coverage tables. Throws DataError.
@@ -40,7 +42,8 @@ class Encoders {
   std::int64_t latent_channels() const { return vae_.config().latent; }
   std::int64_t embedding_width() const { return clip_.config().projection; }
   DType compute() const { return precision_.compute; }
-  const PipelineFiles& files() const { return files_; }
+  const PipelineFiles& files() const { return *files_; }
+  std::int64_t parameters() const { return vae_store_.numel() + clip_store_.numel(); }
 
   const Normalizer& normalizer() const { return *normalizer_; }
   const NoiseSchedule& schedule() const { return scheduler_.schedule; }
@@ -49,14 +52,14 @@ class Encoders {
 
  private:
   Ctx own(const Ctx&) const;
-  PipelineFiles files_;
+  std::optional<PipelineFiles> files_;
   Precision precision_;
   Arena& weights_;
   ParamStore vae_store_, clip_store_;
   Vae vae_;
   ClipVision clip_;
-  PipelineFiles::Scheduler scheduler_;
-  NoiseSchedule embedding_noise_;
+  PipelineFiles::Scheduler scheduler_{NoiseSchedule::scaled_linear(), 1};
+  NoiseSchedule embedding_noise_ = NoiseSchedule::squared_cosine();
   std::optional<Normalizer> normalizer_;
 };
 

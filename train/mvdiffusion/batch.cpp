@@ -27,8 +27,7 @@ ObjectSet::ObjectSet(std::shared_ptr<const data::ViewReader> reader, ObjectOptio
   const data::ViewReader& r = *reader_;
   for (std::int64_t s = 0; s < size(); ++s) {
     try {
-      const std::vector<int> slots = prompt_slots(s);
-      view_order(options_.rule, options_.reference, slots, r.file(r.file_of(s)).ring_order);
+      order(s, options_.reference);
     } catch (const DataError& e) {
       throw_error<DataError>(r.path(), ": sample ", r.sample_name(s), ": ", e.what());
     }
@@ -40,32 +39,24 @@ ObjectSet::ObjectSet(std::shared_ptr<const data::ViewReader> reader, ObjectOptio
 
 std::int64_t ObjectSet::size() const { return options_.limit > 0 ? std::min(options_.limit, reader_->size()) : reader_->size(); }
 
-// Of the first views that may be targets, as many as there are slots.
-std::vector<int> ObjectSet::prompt_slots(std::int64_t s) const {
-  const data::ViewReader& r = *reader_;
-  const auto V = static_cast<std::size_t>(options_.views);
-  std::vector<int> slots;
-  for (int v = 0; v < r.views(s) && slots.size() < V; ++v) {
-    if (r.role(s, v) == data::Role::input)
-      throw_error<DataError>("view ", r.view_name(s, v), " may only be an input of the reconstruction. MVDiffusion learns from real views; "
-                             "give the set without --inputs.");
-    slots.push_back(r.prompt_slot(s, v));
-  }
-  if (slots.size() < V) throw_error<DataError>("there are ", slots.size(), " views, and n_views asks for ", V, ". Lower n_views, or leave the sample out.");
-  if (std::all_of(slots.begin(), slots.end(), [](int p) { return p < 0; })) std::iota(slots.begin(), slots.end(), 0);
-  return slots;
+// `reference` counts the object's views, as ObjectViews does; the answer has the sample's.
+ViewOrder ObjectSet::order(std::int64_t sample, int reference) const {
+  const ObjectViews object = object_views(*reader_, sample, options_.views);
+  ViewOrder o = view_order(options_.rule, reference, object.prompt_slots, object.ring);
+  for (int& v : o.views) v = object.views[std::size_t(v)];
+  o.reference = object.views[std::size_t(reference)];
+  return o;
 }
 
 ObjectPlan ObjectSet::plan(const data::Pick& pick) const {
   const ObjectOptions& o = options_;
-  const data::ViewReader& r = *reader_;
   ObjectPlan plan;
   plan.pick = pick;
   const int reference = o.rule == ReferenceRule::fixed ? o.reference
                                                        : static_cast<int>(rng_of(o, Draw::views, pick).below(static_cast<std::uint32_t>(o.views)));
-  plan.order = view_order(o.rule, reference, prompt_slots(pick.sample), r.file(r.file_of(pick.sample)).ring_order);
+  plan.order = order(pick.sample, reference);
   const std::vector<int>& views = plan.order.views;
-  plan.reference_slot = static_cast<int>(std::find(views.begin(), views.end(), reference) - views.begin());
+  plan.reference_slot = static_cast<int>(std::find(views.begin(), views.end(), plan.order.reference) - views.begin());
   {
     Rng rng = rng_of(o, Draw::background, pick);
     plan.background.fill(static_cast<float>(o.background.value));
@@ -89,10 +80,10 @@ std::optional<data::Hash> ObjectSet::key(const ObjectPlan& plan, int slot) const
                      alpha ? plan.background : std::array<float, 3>{});
 }
 
-void ObjectSet::render(const ObjectPlan& plan, const std::vector<bool>& wanted, bool alpha, float* out) const {
+void ObjectSet::render(const ObjectPlan& plan, const std::vector<bool>& wanted, float* out) const {
   const data::ViewReader& r = *reader_;
   const int side = options_.side;
-  const std::size_t pixels = std::size_t(side) * std::size_t(side), channels = alpha ? 4 : 3;
+  const std::size_t pixels = std::size_t(side) * std::size_t(side);
   const bool jittered = plan.brightness != 1 || plan.contrast != 1;
   const std::int64_t sample = plan.pick.sample;
   data::RawView raw;
@@ -103,7 +94,7 @@ void ObjectSet::render(const ObjectPlan& plan, const std::vector<bool>& wanted, 
     r.read_raw(sample, view, raw);
     data::Image im = r.decode(sample, view, raw);
     if (im.width != side || im.height != side) im = data::resize_lanczos(im, side, side);
-    float* to = out + slot * pixels * channels;
+    float* to = out + slot * pixels * 3;
     double sum = 0;
     for (std::size_t i = 0; i < pixels; ++i) {
       const std::uint8_t* p = im.pixels.data() + 4 * i;
@@ -111,10 +102,9 @@ void ObjectSet::render(const ObjectPlan& plan, const std::vector<bool>& wanted, 
       for (std::size_t c = 0; c < 3; ++c) {
         float x = static_cast<float>(p[c]) / 255.0f * a + plan.background[c] * (1.0f - a);
         if (jittered) x = std::clamp(plan.brightness * x, 0.0f, 1.0f);
-        to[channels * i + c] = x;
+        to[3 * i + c] = x;
         sum += double(x);
       }
-      if (alpha) to[channels * i + 3] = a;
     }
     sums[slot] = sum;
   }
@@ -123,28 +113,9 @@ void ObjectSet::render(const ObjectPlan& plan, const std::vector<bool>& wanted, 
   const auto mean = static_cast<float>((std::accumulate(sums.begin(), sums.end(), 0.0) + sums[std::size_t(plan.reference_slot)]) / count);
   for (std::size_t i = 0; i < sums.size() * pixels; ++i)
     for (std::size_t c = 0; c < 3; ++c) {
-      float& x = out[channels * i + c];
+      float& x = out[3 * i + c];
       x = std::clamp((x - mean) * plan.contrast + mean, 0.0f, 1.0f);
     }
-}
-
-ViewSample ObjectSet::sample(std::int64_t i) const {
-  const ObjectPlan plan = this->plan({.sample = i, .pass = 0});
-  const std::int64_t V = options_.views, side = options_.side;
-  ViewSample s;
-  s.name = reader_->sample_name(i);
-  s.noise = static_cast<std::uint32_t>(i);
-  const bool alpha = reader_->has_alpha(i);
-  s.truth = Tensor::on_heap({V, side, side, alpha ? 4 : 3}, DType::f32);
-  render(plan, std::vector<bool>(std::size_t(V), true), alpha, s.truth.data<float>());
-  s.reference = Tensor::on_heap({side, side, 3}, DType::u8);
-  const std::int64_t C = s.truth.shape()[3];
-  const float* from = s.truth.data<float>() + plan.reference_slot * side * side * C;
-  for (std::int64_t p = 0; p < side * side; ++p)   // truncated, as the published pipeline makes bytes of tensors
-    for (std::int64_t c = 0; c < 3; ++c) s.reference.data<std::uint8_t>()[3 * p + c] = static_cast<std::uint8_t>(from[C * p + c] * 255.0f);
-  s.prompts = plan.order.prompts;
-  for (std::size_t c = 0; c < 3; ++c) s.background[c] = double(plan.background[c]);
-  return s;
 }
 
 // ---- the loader ----
@@ -234,7 +205,7 @@ struct ObjectLoader::Impl {
         wanted[slot] = image.needs_pixels();
         b.images[first + slot] = std::move(image);
       }
-      set->render(plan, wanted, false, b.pixels.data<float>() + std::int64_t(first) * options.side * options.side * 3);
+      set->render(plan, wanted, b.pixels.data<float>() + std::int64_t(first) * options.side * options.side * 3);
     } catch (const Error&) {
       s.errors[o] = std::current_exception();
     } catch (const std::exception& e) {

@@ -13,7 +13,7 @@
 #include "data/loader.h"
 #include "models/mvdiffusion/prompts.h"
 #include "train/mvdiffusion/encoder_cache.h"
-#include "train/mvdiffusion/validation.h"
+#include "train/mvdiffusion/object_views.h"
 
 namespace mfl::mvdiffusion {
 
@@ -35,7 +35,7 @@ struct ObjectOptions {
 // One use of an object, but for its pixels.
 struct ObjectPlan {
   data::Pick pick;
-  ViewOrder order;                              // views and prompts of the slots
+  ViewOrder order;                              // of the slots: views of the sample, and prompts
   int reference_slot = 0;
   std::array<float, 3> background{};
   float brightness = 1, contrast = 1;
@@ -53,16 +53,14 @@ class ObjectSet {
   ObjectPlan plan(const data::Pick&) const;
   // What the pixels of a slot's image follow from; nothing where they were drawn.
   std::optional<data::Hash> key(const ObjectPlan&, int slot) const;
-  // Images of the slots [V, side, side, C] f32 in [0, 1], C = 3, or 4 with alpha; only of those with wanted[slot]. Any thread.
+  // Images of the slots [V, side, side, 3] f32 in [0, 1]; only of those with wanted[slot]. Any thread.
   //   rgb alpha + background (1 - alpha); clamp(brightness x); clamp((x - m) contrast + m), m the mean over all slots and the
   //   reference once more. Jittered objects are drawn whole.                 MouseMVDiffusionDataset of FaceLift's mouse fork
-  void render(const ObjectPlan&, const std::vector<bool>& wanted, bool alpha, float* out) const;
+  void render(const ObjectPlan&, const std::vector<bool>& wanted, float* out) const;
 
-  // Object i for validation: the first use of it, its number as its noise.
-  ViewSample sample(std::int64_t i) const;
 
  private:
-  std::vector<int> prompt_slots(std::int64_t sample) const;
+  ViewOrder order(std::int64_t sample, int reference) const;
   std::shared_ptr<const data::ViewReader> reader_;
   ObjectOptions options_;
 };

@@ -318,7 +318,7 @@ LoadedTrainConfig parse_train_config(const std::string& yaml, const std::string&
 }
 
 LoadedTrainConfig load_train_config(const std::string& path, const std::vector<ConfigOverride>& overrides) {
-  return parse_train_config(content_of(path), path, overrides);
+  return parse_train_config(config_text(path), path, overrides);
 }
 
 std::string write_merged(const TrainConfig& c) {

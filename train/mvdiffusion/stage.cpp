@@ -5,6 +5,7 @@
 #include "kernels/elementwise/cast.h"
 #include "kernels/elementwise/normal.h"
 #include "kernels/loss/weighted_mse.h"
+#include "models/weights/loss_networks.h"
 #include "runtime/profile.h"
 
 namespace mfl::mvdiffusion {
@@ -15,8 +16,8 @@ fs::path unet_folder(const TrainConfig& c) {
   return component_folder(c.pretrained_unet_path.empty() ? fs::path(c.pretrained_model_name_or_path) : fs::path(c.pretrained_unet_path), "unet");
 }
 
-UnetSpec unet_spec(const TrainConfig& c, bool recompute) {
-  UnetSpec s = UnetSpec::read(unet_folder(c) / "config.json");
+UnetSpec unet_spec(const TrainConfig& c, const PipelineFiles* files, bool recompute) {
+  UnetSpec s = files ? UnetSpec::read(unet_folder(c) / "config.json") : UnetSpec{};
   if (s.in_channels == s.out_channels) s.in_channels *= 2;   // the condition's channels are added
   s.views = c.n_views;
   s.mode = c.view_mode();
@@ -45,16 +46,18 @@ std::size_t arena_bound(const StageOptions& o) {
   return o.memory_bytes ? o.memory_bytes : device_info(o.device).memory_bytes;
 }
 
+weights::LossNetworkSources lpips_sources(const TrainConfig& c) { return {.vgg16 = c.mfl.weights.vgg16, .lpips = c.mfl.weights.lpips}; }
+
 }  // namespace
 
-Stage::Stage(const TrainConfig& config, const PipelineFiles& files, StageOptions o)
+Stage::Stage(const TrainConfig& config, const PipelineFiles* files, StageOptions o)
     : stream(Stream::create(o.device, "compute")),
       weights(o.device, arena_bound(o), "weights"),
       step(o.device, arena_bound(o), "activations"),
-      spec(unet_spec(config, o.recompute)),
+      spec(unet_spec(config, files, o.recompute)),
       params(weights, Precision::of(o.compute)),
       unet(Scope{params}, spec),
-      encoders(files, stream, weights, o.compute),
+      encoders(files ? Encoders(*files, stream, weights, o.compute) : Encoders(stream, weights, o.compute)),
       config_(config),
       tables_(stream, weights, params.precision().accum, config.train_batch_size, config.n_views) {
   encoders.require_fit(spec);
@@ -70,6 +73,12 @@ Stage::Stage(const TrainConfig& config, const PipelineFiles& files, StageOptions
                       .groups = ParamGroups::embeddings_apart(config.adam_weight_decay, config.camera_embedding_lr_mult),
                       .max_norm = config.max_grad_norm.value_or(0), .allowed_factor = 0});
   if (config.use_ema) ema.emplace(stream, weights, params);
+  if (config.validation_steps > 0 && !config.val_data().empty() && ::mfl::weights::missing_for_lpips(lpips_sources(config)).empty()) {
+    gslrm::LossConfig only_lpips;
+    only_lpips.lpips_loss_weight = 1;
+    metric_networks.build(stream, weights, only_lpips);
+    if (o.device.is_meta()) metric_networks.prepare(stream, weights, o.compute);
+  }
   prompts = weights.empty({config.n_views, kPromptTokens, spec.text_width}, o.compute, {"prompt embeddings"});
   loss_per_sample = weights.empty({config.train_batch_size * config.n_views}, params.precision().accum, {"loss of each sample"});
 }
@@ -78,6 +87,10 @@ void Stage::load() {
   if (stream.device().is_meta()) return;
   load_unet(stream, params, unet_folder(config_));
   encoders.load(stream);
+  if (lpips()) {
+    for (ParamStore* store : metric_networks.stores()) ::mfl::weights::load_loss_networks(stream, *store, lpips_sources(config_));
+    metric_networks.prepare(stream, weights, params.precision().compute);
+  }
   if (ema) copy(stream, params.values(), ema->shadow());
   const Tensor host = read_prompt_embeddings(config_.prompts(), config_.n_views, spec.text_width);
   Tensor narrow = Tensor::on_heap(host.shape(), prompts.dtype());
@@ -119,7 +132,7 @@ EncodedObjects Stage::encode(const ObjectBatch& batch, ConstView pixels, StepEnc
   return out;
 }
 
-void Stage::micro_batch(const EncodedObjects& objects, const MicroBatch& which, View loss, const std::function<void(ParamRange)>& ready) {
+void Stage::micro_batch(EncodedObjects objects, const MicroBatch& which, View loss, const std::function<void(ParamRange)>& ready) {
   Ctx cx = context();
   tables_.set(stream, encoders.schedule(), config_.snr_gamma.value_or(0), config_.drop_rate(), config_.seed, which.step, which.first_object);
   TrainingInput in;
@@ -136,6 +149,7 @@ void Stage::micro_batch(const EncodedObjects& objects, const MicroBatch& which, 
     in = training_input(cx, tables_, encoders.normalizer(), encoders.embedding_noise(), x0, objects.condition, objects.embeddings,
                         config_.seed, which.step);
   }
+  objects.moments.reset(), objects.condition.reset(), objects.embeddings.reset();
   pass({in.sample, tables_.timesteps, in.class_labels, objects.text}, in.velocity, tables_.loss_weights, which.accumulate, loss, ready);
 }
 

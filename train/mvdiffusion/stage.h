@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "models/gslrm/loss.h"
 #include "models/mvdiffusion/pipeline.h"
 #include "train/ema_weights.h"
 #include "train/mvdiffusion/batch.h"
@@ -44,8 +45,8 @@ struct MicroBatch {
 
 class Stage {
  public:
-  // Throws DataError, ConfigError: components that do not fit together or to the configuration.
-  Stage(const TrainConfig&, const PipelineFiles&, StageOptions);
+  // No `files`: the published sizes, on meta. Throws DataError, ConfigError: components that do not fit together or to the configuration.
+  Stage(const TrainConfig&, const PipelineFiles*, StageOptions);
   Stage(const Stage&) = delete;
   Stage& operator=(const Stage&) = delete;
 
@@ -55,9 +56,9 @@ class Stage {
   // Encodes the batch's images, each distinct one once; known ones are uploaded. `pixels` [N, H, H, 3] accum type on the device, absent
   // where nothing needs them.
   EncodedObjects encode(const ObjectBatch&, ConstView pixels, StepEncoder&);
-  // A training step's forward and backward: latents are drawn, noised and dropped, the UNet predicts velocity, the loss is
+  // The objects are let go before backward. A training step's forward and backward: latents are drawn, noised and dropped, the UNet predicts velocity, the loss is
   // min-SNR weighted. loss [1] accum type, out. `ready` is called as gradient ranges complete.
-  void micro_batch(const EncodedObjects&, const MicroBatch&, View loss, const std::function<void(ParamRange)>& ready = [](ParamRange) {});
+  void micro_batch(EncodedObjects, const MicroBatch&, View loss, const std::function<void(ParamRange)>& ready = [](ParamRange) {});
   // Its second half, from the network's input on: velocity [N, h, w, C] and weights [N] accum type.
   void pass(const Unet::Input&, ConstView velocity, ConstView weights, bool accumulate, View loss,
             const std::function<void(ParamRange)>& ready = [](ParamRange) {});
@@ -65,6 +66,7 @@ class Stage {
   Tensor text(const std::vector<int>& prompts);
 
   Ctx context();
+  const perceptual::LpipsLoss* lpips() const { return metric_networks.lpips.get(); }
   const TrainConfig& config() const { return config_; }
   std::size_t peak_bytes() const { return weights.peak_bytes() + step.peak_bytes(); }
 
@@ -78,6 +80,7 @@ class Stage {
   std::unique_ptr<Optimizer> optimizer;
   std::optional<EmaWeights> ema;    // where use_ema
   Tensor prompts;                   // [slots, L, W] compute type
+  gslrm::LossNetworks metric_networks;   // LPIPS of validation, where its files are named; in no checkpoint
   Tensor loss_per_sample;           // [N] accum type: of the last micro-batch
 
  private:
@@ -88,7 +91,7 @@ class Stage {
 // The UNet of a run: its folder's sizes with the configuration's views, attention and recomputation. A network of four input
 // channels becomes one of eight.
 std::filesystem::path unet_folder(const TrainConfig&);
-UnetSpec unet_spec(const TrainConfig&, bool recompute);
+UnetSpec unet_spec(const TrainConfig&, const PipelineFiles*, bool recompute);
 // trainable_modules: parameters of modules whose name ends with one of these; empty: all.
 void choose_trainable(ParamStore&, const std::vector<std::string>& endings);
 

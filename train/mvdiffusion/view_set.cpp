@@ -1,10 +1,10 @@
 #include "train/mvdiffusion/view_set.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "data/sha256.h"
 #include "runtime/rng.h"
+#include "train/mvdiffusion/object_views.h"
 
 namespace mfl {
 namespace {
@@ -23,26 +23,12 @@ data::Image view_image(const data::ViewReader& r, std::int64_t sample, int view,
 }
 
 ViewSample read_sample(const data::ViewReader& r, std::int64_t sample, const ViewSetOptions& o) {
-  std::vector<int> candidates;
-  for (int v = 0; v < r.views(sample); ++v)
-    if (r.role(sample, v) != data::Role::input) candidates.push_back(v);
-  if (static_cast<int>(candidates.size()) < o.views)
-    throw_error<DataError>(r.path(), ": sample ", r.sample_name(sample), " has ", candidates.size(), " views, expected ", o.views,
-                           ". Leave it out, or pack it again with all of its cameras.");
-  candidates.resize(static_cast<std::size_t>(o.views));
-  std::vector<int> slots;
-  for (int v : candidates) slots.push_back(r.prompt_slot(sample, v));
-  if (std::all_of(slots.begin(), slots.end(), [](int s) { return s < 0; })) std::iota(slots.begin(), slots.end(), 0);
-  // The ring as places in `candidates`.
-  std::vector<int> ring;
-  for (int v : r.file(r.file_of(sample)).ring_order)
-    if (const auto at = std::find(candidates.begin(), candidates.end(), v); at != candidates.end())
-      ring.push_back(static_cast<int>(at - candidates.begin()));
+  const ObjectViews object = object_views(r, sample, o.views);
   const int reference = o.reference ? *o.reference
                                     : static_cast<int>(Rng(o.seed, Draw::views, 0, static_cast<std::uint32_t>(sample)).below(static_cast<std::uint32_t>(o.views)));
   if (reference < 0 || reference >= o.views)
     throw_error<ConfigError>("The reference view is ", reference, ", expected 0 to ", o.views - 1, ".");
-  const ViewOrder order = view_order(o.rule, reference, slots, ring);
+  const ViewOrder order = view_order(o.rule, reference, object.prompt_slots, object.ring);
 
   ViewSample s;
   s.name = r.sample_name(sample);
@@ -51,12 +37,12 @@ ViewSample read_sample(const data::ViewReader& r, std::int64_t sample, const Vie
   const std::int64_t H = o.image_size, C = r.has_alpha(sample) ? 4 : 3;
   s.truth = Tensor::on_heap({o.views, H, H, C}, DType::f32);
   for (int k = 0; k < o.views; ++k) {
-    const data::Image im = view_image(r, sample, candidates[static_cast<std::size_t>(order.views[static_cast<std::size_t>(k)])], o);
+    const data::Image im = view_image(r, sample, object.views[static_cast<std::size_t>(order.views[static_cast<std::size_t>(k)])], o);
     float* out = s.truth.data<float>() + k * H * H * C;
     for (std::int64_t p = 0; p < H * H; ++p)
       for (std::int64_t c = 0; c < C; ++c) out[p * C + c] = float(im.pixels[static_cast<std::size_t>(4 * p + c)]) / 255.0f;
   }
-  const data::Image input = data::with_channels(view_image(r, sample, candidates[static_cast<std::size_t>(order.reference)], o), 3);
+  const data::Image input = data::with_channels(view_image(r, sample, object.views[static_cast<std::size_t>(order.reference)], o), 3);
   s.reference = Tensor::on_heap({H, H, 3}, DType::u8);
   std::copy(input.pixels.begin(), input.pixels.end(), s.reference.data<std::uint8_t>());
   s.noise = noise_number(s.reference);

@@ -1,0 +1,381 @@
+#include "train/mvdiffusion/trainer.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <optional>
+
+#include "kernels/elementwise/cast.h"
+#include "runtime/io/atomic_file.h"
+#include "runtime/log.h"
+#include "runtime/profile.h"
+#include "train/grad_reducer.h"
+#include "train/loss_readback.h"
+#include "train/mvdiffusion/checkpoint.h"
+#include "train/mvdiffusion/plan.h"
+#include "train/mvdiffusion/stage.h"
+#include "train/mvdiffusion/validation.h"
+#include "train/mvdiffusion/view_set.h"
+#include "train/run_report.h"
+#include "train/signals.h"
+#include "train/training_data.h"
+#include "train/watchdog.h"
+
+namespace mfl::mvdiffusion {
+namespace {
+
+namespace fs = std::filesystem;
+
+double seconds_since(std::chrono::steady_clock::time_point t) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - t).count();
+}
+
+ObjectOptions object_options(const TrainConfig& c) {
+  ObjectOptions o;
+  o.views = c.n_views, o.side = c.img_wh;
+  o.rule = c.reference_rule(), o.reference = c.reference_view();
+  o.background = data::parse_background(c.train_dataset.bg_color);
+  if (c.augments()) o.jitter = Jitter{c.train_dataset.aug_brightness, c.train_dataset.aug_contrast};
+  o.limit = c.mfl.overfit, o.seed = c.seed;
+  return o;
+}
+
+std::shared_ptr<const data::ViewReader> open_data(const TrainConfig& c, const std::string& packed, const std::string& own,
+                                                  const std::string& list, Communicator& comm, const data::ViewReader* checked = nullptr) {
+  return open_training_data({.packed = packed, .own = own, .list = list, .cache = c.log_dir() / "packed", .image_size = c.img_wh,
+                             .allow_unsound = c.mfl.allow_unsound_data}, comm, checked);
+}
+
+// Validation's objects: a fixed choice, each with a reference of its own where the reference is drawn.
+ViewSet validation_set(const TrainConfig& c, std::shared_ptr<const data::ViewReader> reader) {
+  ViewSetOptions o;
+  o.image_size = c.img_wh, o.views = c.n_views, o.rule = c.reference_rule();
+  o.reference = o.rule == ReferenceRule::fixed ? std::optional<int>(c.reference_view()) : std::nullopt;
+  const data::Background background = data::parse_background(c.validation_dataset.bg_color);
+  if (background.kind != data::Background::Kind::constant)
+    throw_error<ConfigError>("validation_dataset.bg_color is drawn at random, so that validations would not compare. Name a colour, such as white");
+  o.background.fill(background.value);
+  o.seed = c.seed, o.limit = c.mfl.overfit > 0 ? c.mfl.overfit : c.mfl.val_samples;
+  return packed_view_set(std::move(reader), o);
+}
+
+class Trainer {
+ public:
+  Trainer(const TrainConfig& config, Communicator& comm, const LaunchOptions& launch)
+      : config_(config), comm_(comm), signals_(launch.signals), leader_(comm.rank() == 0),
+        files_(config.pretrained_model_name_or_path),
+        set_(std::make_shared<ObjectSet>(open_data(config, config.train_data(), config.mfl.data.train, config.train_dataset.path, comm),
+                                         object_options(config))),
+        stage_(config, &files_, {.device = comm.device(), .compute = config.compute(), .recompute = config.recompute(),
+                                .memory_bytes = launch.memory_bytes}),
+        report_(leader_, {.folder = config.log_dir(), .print_every = config.mfl.print_every, .log_every = 1,
+                          .clip_norm = config.max_grad_norm.value_or(0), .allowed_factor = 0, .max_skipped = config.mfl.max_skipped,
+                          .remedy = "Lower learning_rate, or look at the objects of the last steps."}) {
+    if (config.validation_steps > 0 && !config.val_data().empty())
+      validation_data_ = open_data(config, config.val_data(), config.mfl.data.val, config.validation_dataset.path, comm, &set_->reader());
+  }
+
+  int run(bool dry_run);
+
+ private:
+  struct Queued {                  // an update whose results are still on the device
+    std::int64_t step;
+    double learning_rate;
+  };
+  void begin();                    // resumed, initialised or fresh
+  void prepare_validation();
+  RunHeader header() const;
+  bool update(ObjectLoader&, GradReducer&, Watchdog&);   // one step; false as settle()
+  bool settle();                   // reads the last update's results; false: training must stop
+  void validate();
+  void save();
+  bool due(std::int64_t every) const { return every > 0 && state_.step % every == 0; }
+  double rate() const { return learning_rate(config_, state_.schedule_count, comm_.size()); }
+  fs::path pipeline_folder() const { return config_.model_dir() / "pipeckpts"; }
+  Trained trained() {
+    return {stage_.stream, stage_.params, *stage_.optimizer, stage_.ema ? &*stage_.ema : nullptr,
+            stage_.spec.json(config_.img_wh / stage_.encoders.factor())};
+  }
+
+  TrainConfig config_;
+  Communicator& comm_;
+  const StopSignals* signals_;
+  bool leader_;
+  PipelineFiles files_;
+  std::shared_ptr<const ObjectSet> set_;
+  std::shared_ptr<const data::ViewReader> validation_data_;
+  Stage stage_;
+  RunReport report_;
+  std::unique_ptr<EncoderCache> cache_;
+  std::unique_ptr<StepEncoder> encoder_;
+  std::unique_ptr<ViewValidation> validation_;
+  std::unique_ptr<CheckpointWriter> writer_;   // of the leader
+  std::unique_ptr<LossReadback> readback_;
+  Tensor losses_;                  // [accumulation, 1]
+  RunState state_;
+  std::optional<Queued> queued_;
+  std::string start_ = "new";      // how the run began, for the record
+  std::int64_t steps_per_epoch_ = 1, saved_step_ = -1, validated_step_ = -1;
+  double peak_flops_ = 0;
+};
+
+void Trainer::begin() {
+  stage_.load();
+  auto say = [&](const std::string& line) {
+    if (leader_) log_info(line);
+  };
+  const std::optional<std::string>& from = config_.resume_from_checkpoint;
+  const std::vector<CheckpointFolder> all = list_checkpoints(config_.model_dir());
+  std::vector<fs::path> candidates;
+  if (from == "latest")   // newest first; an unreadable one is passed over, loudly
+    for (auto it = all.rbegin(); it != all.rend(); ++it) candidates.push_back(it->path);
+  else if (from)
+    candidates.push_back(checkpoint_to_resume(config_.model_dir(), from));
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    try {
+      const Resumed r = resume(trained(), candidates[i]);
+      say(r.table);
+      say(mfl::text("resume: from ", candidates[i].string(), " at step ", r.state.step, ", ", r.state.updates, " updates applied",
+                    r.ours ? "" : "; written by Python, which keeps no data position"));
+      state_ = r.state;
+      start_ = "resumed from " + candidates[i].string();
+      break;
+    } catch (const DataError& e) {
+      if (i + 1 == candidates.size()) throw;
+      if (leader_) log_warning("cannot resume from ", candidates[i].string(), ": ", e.what(), "\ntrying the one before it");
+    }
+  }
+  if (candidates.empty()) {
+    start_ = "initialised from " + unet_folder(config_).string();
+    say(mfl::text("initialise: UNet from ", unet_folder(config_).string(), ", step 0"));
+    if (!all.empty() && leader_)
+      log_warning(config_.model_dir().string(), " holds checkpoints up to step ", all.back().step,
+                  ", and this run begins at step 0 (resume_from_checkpoint: null). `--resume latest` would go on from there.");
+  }
+  // One set of weights on all ranks, whatever each has read.
+  comm_.broadcast(stage_.stream, stage_.params.values(), 0);
+  if (stage_.params.precision().compute != stage_.params.precision().accum)
+    cast(stage_.stream, {.x = stage_.params.values(), .y = stage_.params.computes()});
+}
+
+void Trainer::prepare_validation() {
+  if (!validation_data_) return;
+  ViewValidationOptions o;
+  o.guidance = config_.validation_guidance_scales;
+  o.sampler = {.steps = config_.pipe_validation_kwargs.num_inference_steps, .eta = config_.pipe_validation_kwargs.eta,
+               .steps_offset = stage_.encoders.steps_offset()};
+  o.seed = config_.seed;
+  o.batch = config_.validation_batch_size;
+  o.folder = config_.val_out_dir.empty() ? config_.model_dir() / "val" : fs::path(config_.val_out_dir);
+  if (!stage_.lpips() && leader_) log_warning("validation reports no LPIPS: mfl.weights.vgg16 and mfl.weights.lpips name no files.");
+  validation_ = std::make_unique<ViewValidation>(stage_.encoders, stage_.unet, stage_.prompts, validation_set(config_, validation_data_), comm_,
+                                                 o, stage_.lpips());
+}
+
+int Trainer::run(bool dry_run) {
+  const int accumulation = config_.gradient_accumulation_steps;
+  begin();
+  const data::SamplerOptions sampler{.size = set_->size(), .batch = config_.train_batch_size, .rank = comm_.rank(), .world = comm_.size(),
+                                     .seed = config_.seed, .shuffle = true};
+  steps_per_epoch_ = std::max<std::int64_t>(1, data::Sampler(sampler).steps_per_epoch() / accumulation);
+  if (config_.max_train_steps == 0) config_.max_train_steps = config_.num_train_epochs * steps_per_epoch_;
+  const std::int64_t total = config_.max_train_steps;
+  if (leader_) {
+    if (state_.step >= total)
+      log_info("nothing to do: the run stands at step ", state_.step, " and ends at ", total, ". Raise max_train_steps to go on.");
+    else
+      log_info("steps ", state_.step + 1, " to ", total, " (", steps_per_epoch_, " steps an epoch of ", set_->size(), " objects, ",
+               std::int64_t{config_.train_batch_size} * comm_.size() * accumulation, " a step on ", comm_.size(),
+               comm_.size() == 1 ? " rank)" : " ranks)");
+  }
+  check_pipeline_target(files_.folder(), pipeline_folder());
+  if (state_.step >= total || dry_run) return kExitOk;
+  report_.start(header());
+
+  if (leader_) {
+    writer_ = std::make_unique<CheckpointWriter>(trained(), config_.model_dir(), [this](const SavedCheckpoint& c) { report_.saved(c); });
+    std::int64_t folders = (total - state_.step + config_.checkpointing_steps - 1) / config_.checkpointing_steps;
+    if (config_.checkpoints_total_limit) folders = std::min<std::int64_t>(folders, *config_.checkpoints_total_limit + 2);
+    const std::string warning = disk_forecast(config_.model_dir(), folders, CheckpointWriter::staging_bytes(trained()),
+                                              "raise checkpointing_steps, or set checkpoints_total_limit");
+    if (!warning.empty()) log_warning(warning);
+  }
+  if (!set_->options().jitter && set_->options().background.kind != data::Background::Kind::random)   // else nothing has a key
+    cache_ = std::make_unique<EncoderCache>(stage_.encoders, EncoderCache::Options{.folder = config_.mfl.cache.folder,
+                                                                                   .memory_bytes = std::size_t(config_.mfl.cache.memory_gb * double(1 << 30))});
+  encoder_ = std::make_unique<StepEncoder>(stage_.encoders, cache_.get(), config_.mfl.cache.chunk);
+  losses_ = stage_.weights.empty({accumulation, 1}, stage_.params.precision().accum, {"loss terms"});
+  readback_ = std::make_unique<LossReadback>(comm_.device(), accumulation, 1);
+  prepare_validation();
+  peak_flops_ = config_.mfl.peak_tflops > 0 ? config_.mfl.peak_tflops * 1e12 : peak_flops(device_info(comm_.device()).name, config_.compute());
+  GradReducer reducer(stage_.params, comm_, std::size_t(config_.mfl.bucket_mb * (1 << 20)));
+  ObjectLoader loader(set_, sampler, {.workers = config_.dataloader_num_workers, .prefetch = 3, .first_step = state_.data_step}, cache_.get());
+  Watchdog watchdog(comm_, config_.mfl.stall_seconds, [&] { return reducer.in_flight(); });
+
+  int code = kExitOk;
+  while (state_.step < total && code == kExitOk) {
+    bool finite = update(loader, reducer, watchdog);
+    const bool last = state_.step == total;
+    const bool validating = validation_ && (due(config_.validation_steps) || last || (state_.step == 1 && config_.validation_sanity_check));
+    const Stop stop = signals_ && finite ? signals_->agreed(comm_) : Stop::none;
+    const bool saving = due(config_.checkpointing_steps) || last || stop != Stop::none;
+    if (finite && (validating || saving)) finite = settle();
+    if (!finite) {
+      code = kExitNotFinite;
+      break;
+    }
+    if (validating) {
+      watchdog.phase("validation");
+      validate();
+    }
+    if (saving) {
+      watchdog.phase("checkpoint");
+      save();
+    }
+    if (stop != Stop::none && !last) {
+      if (leader_) log_info("stopped by a signal after step ", state_.step, "; start again with --resume latest to continue");
+      code = stop == Stop::requeue ? int(kExitRequeue) : kExitInterrupted;
+    }
+  }
+  watchdog.phase("end");
+  if (code == kExitOk && writer_) writer_->save_pipeline(files_.folder(), pipeline_folder(), state_.step);
+  if (writer_) writer_->wait();
+  comm_.barrier();
+  return code;
+}
+
+bool Trainer::update(ObjectLoader& loader, GradReducer& reducer, Watchdog& watchdog) {
+  Range range("step");
+  const auto start = std::chrono::steady_clock::now();
+  const int accumulation = config_.gradient_accumulation_steps;
+  const std::int64_t batch = config_.train_batch_size, global = batch * comm_.size();
+  double waited = 0;
+  stage_.step.begin_step();
+  for (int micro = 0; micro < accumulation; ++micro) {
+    const bool boundary = micro + 1 == accumulation;
+    watchdog.phase("data");
+    const ObjectBatch& objects = loader.next();
+    waited += loader.last_wait_seconds();
+    watchdog.phase("forward and backward");
+    reducer.begin(boundary);
+    EncodedObjects encoded;
+    {
+      const Tensor pixels = loader.upload(stage_.stream, stage_.step);
+      encoded = stage_.encode(objects, pixels, *encoder_);
+    }
+    stage_.micro_batch(std::move(encoded), {.step = std::uint64_t(state_.step), .first_object = std::uint32_t(micro * global + comm_.rank() * batch),
+                                            .accumulate = micro > 0},
+                       losses_.rows(micro, 1).reshape({1}), [&](ParamRange r) {
+                         if (boundary) reducer.ready(stage_.context(), r);
+                       });
+    ++state_.data_step;
+  }
+  watchdog.phase("update");
+  reducer.join(stage_.context());
+  comm_.all_reduce(stage_.stream, losses_, ReduceOp::avg);
+  if (!settle()) return false;
+  const double lr = rate();
+  if (writer_) writer_->before_update();
+  stage_.optimizer->step(stage_.stream, lr, accumulation, losses_);
+  if (stage_.ema) stage_.ema->update(stage_.stream);
+  stage_.optimizer->request(stage_.stream);
+  readback_->request(stage_.stream, losses_);
+  ++state_.step;
+  state_.schedule_count += comm_.size();
+  queued_ = Queued{state_.step, lr};
+  report_.meter.add(seconds_since(start), waited, global * accumulation);
+  if (writer_) writer_->poll();
+  return true;
+}
+
+bool Trainer::settle() {
+  if (!queued_) return true;
+  const Queued q = *queued_;
+  queued_.reset();
+  const StepScalars s = stage_.optimizer->take();
+  const double loss = readback_->take()[0];
+  state_.updates = s.updates;
+  const std::string bad = s.bad_segment >= 0 ? stage_.optimizer->segment_name(s.bad_segment) : std::string();
+  return report_.update(q.step, q.learning_rate, s, bad, [&](StepRecord& r) {
+    r.epoch = double(q.step) / double(steps_per_epoch_);
+    r.losses.emplace_back("loss", loss);
+    // Forward once, backward twice, a rank; recomputation is not counted.
+    const double samples = double(config_.gradient_accumulation_steps) * config_.train_batch_size * config_.n_views;
+    r.flops_per_second = 3 * stage_.unet.forward_flops(config_.img_wh / stage_.encoders.factor(), kPromptTokens) * samples / r.seconds_per_pass;
+    r.peak_flops = peak_flops_;
+    r.memory_bytes = stage_.peak_bytes();
+  });
+}
+
+RunHeader Trainer::header() const {
+  RunHeader h;
+  h.config_path = (config_.model_dir() / "config.yaml").string();
+  h.config_hash = content_hash(write_merged(config_));
+  h.data_path = set_->reader().path();
+  h.data_hash = set_->reader().content_hash();
+  const DeviceInfo d = device_info(comm_.device());
+  h.device = d.name, h.driver = d.driver;
+  h.start = start_, h.start_pass = state_.step, h.total_passes = config_.max_train_steps;
+  h.ranks = comm_.size(), h.seed = config_.seed;
+  h.parameters = stage_.params.numel();
+  for (const Param& p : stage_.params.all()) h.trainable += p.trainable ? p.numel() : 0;
+  h.more = {{"project", config_.tracker_project_name}, {"name", config_.wandb_exp_name}, {"group", config_.wandb_group},
+            {"job_type", config_.wandb_job_type}, {"report_to", config_.report_to}, {"compute", name_of(config_.compute())},
+            {"recipe", set_->reader().recipe()}};
+  return h;
+}
+
+void Trainer::validate() {
+  if (validated_step_ == state_.step) return;
+  validated_step_ = state_.step;
+  Range range("validation");
+  stage_.step.begin_step();
+  ValidationResult r;
+  {
+    std::optional<EmaWeights::Shown> shown;
+    if (stage_.ema) shown.emplace(stage_.stream, stage_.step, *stage_.ema);
+    Ctx cx = stage_.context();
+    r = validation_->run(cx, state_.step);
+  }
+  report_.validation(state_.step, r);
+  const std::string& best = config_.mfl.keep_best;
+  if (best == "none" || !(due(config_.validation_steps) || state_.step == config_.max_train_steps)) return;
+  const std::string full = best.find("-guidance_scale-") == std::string::npos
+                               ? fmt::format("{}-guidance_scale-{:.1f}", best, config_.validation_guidance_scales.front()) : best;
+  for (const auto& [name, value] : r.metrics)
+    if (name == full && (!state_.best || (best.starts_with("lpips") ? value < *state_.best : value > *state_.best))) {
+      state_.best = value;
+      state_.best_step = state_.step;
+      save();
+    }
+}
+
+void Trainer::save() {
+  if (saved_step_ == state_.step) return;
+  saved_step_ = state_.step;
+  if (writer_) writer_->save(state_, rate(), learning_rate(config_, 0, comm_.size()), write_merged(config_), config_.checkpoints_total_limit);
+}
+
+}  // namespace
+
+int train(const TrainConfig& config, Communicator& comm, const LaunchOptions& launch) {
+  set_log_rank(comm.rank(), comm.size());
+  std::size_t memory = launch.memory_bytes;
+  if (memory == 0 && comm.device().is_cuda()) memory = device_info(comm.device()).memory_bytes;
+  const PipelineFiles there(config.pretrained_model_name_or_path);   // a run needs it, a plan does not
+  const MemoryPlan plan = plan_training(config);
+  if (comm.rank() == 0) {
+    fs::create_directories(config.model_dir());
+    fs::create_directories(config.log_dir());
+    io::write_text_file(config.model_dir() / "config.yaml", write_merged(config));
+    log_info("memory plan: ", human_bytes(plan.total()), " (state ", human_bytes(plan.state_bytes), ", activations ",
+             human_bytes(plan.step_bytes), "); --plan shows it in detail");
+    if (memory && plan.total() > memory)
+      log_warning("the plan needs ", human_bytes(plan.total()), " of ", human_bytes(memory), " on ", comm.device(), ":\n",
+                  describe(config, plan, memory));
+  }
+  Trainer trainer(config, comm, launch);
+  return trainer.run(launch.dry_run);
+}
+
+}  // namespace mfl::mvdiffusion

@@ -1,0 +1,81 @@
+#include "train/run_report.h"
+
+#include <fmt/format.h>
+
+#include "runtime/log.h"
+#include "train/memory_plan.h"
+
+namespace mfl {
+
+RunReport::RunReport(bool leader, ReportOptions o) : leader_(leader), options_(std::move(o)), progress_(leader, options_.print_every) {
+  if (!leader_) return;
+  log_ = RunLog(options_.folder);
+  events = EventWriter(options_.folder);
+}
+
+void RunReport::start(const RunHeader& h) {
+  first_ = h.start_pass, total_ = h.total_passes;
+  if (leader_) log_.start(h);
+}
+
+bool RunReport::update(std::int64_t pass, double learning_rate, const StepScalars& s, const std::string& bad_segment,
+                       const std::function<void(StepRecord&)>& fill) {
+  ledger_.record(s.outcome, s.norm);
+  const bool print = progress_.due(pass, first_, total_);
+  const bool log = options_.log_every > 0 && (pass % options_.log_every == 0 || pass - first_ <= 100 || pass == total_);
+  if (leader_ && (print || log)) {
+    StepRecord r;
+    r.pass = pass, r.total_passes = total_, r.update = s.updates;
+    r.learning_rate = learning_rate, r.grad_norm = s.norm;
+    r.ledger = ledger_.counts();
+    meter.take(r);
+    fill(r);
+    if (print) progress_.print(r);
+    else progress_.status(r);
+    if (log) {
+      log_.step(r);
+      for (const auto& [name, value] : r.losses) events.scalar("train/" + name, pass, value);
+      events.scalar("train/lr", pass, learning_rate);
+      events.scalar("train/grad_norm", pass, s.norm);
+      events.scalar("train/samples_per_second", pass, r.samples_per_second);
+      events.scalar("train/not_applied", pass, double(ledger_.counts().not_applied()));
+      events.flush();
+    }
+  }
+  if (s.outcome == UpdateOutcome::non_finite && leader_) {
+    const std::string what = bad_segment.empty() ? "the loss is not finite" : "the gradient of " + bad_segment + " is not finite";
+    log_warning("pass ", pass, ": ", what, "; the update was left out, the weights are unchanged");
+    log_.event("non_finite", pass, {{"what", what}});
+  }
+  if (leader_)
+    if (const auto alarm = ledger_.alarm(options_.clip_norm, options_.allowed_factor)) {
+      log_warning(*alarm);
+      log_.event("alarm", pass, {{"what", *alarm}});
+    }
+  if (ledger_.skipped_in_a_row() < options_.max_skipped) return true;
+  log_error(ledger_.skipped_in_a_row(), " updates in a row were not applied (mfl.max_skipped). The weights are those of update ", s.updates,
+            ". ", options_.remedy);
+  return false;
+}
+
+void RunReport::validation(std::int64_t pass, const ValidationResult& r) {
+  if (!leader_) return;
+  log_.validation(pass, r.metrics, r.facts);
+  std::string line = text("validation at pass ", pass, ", ", r.samples, " samples:");
+  for (const auto& [name, value] : r.metrics) {
+    line += fmt::format("  {} {:.4f}", name, value);
+    events.scalar("val/" + name, pass, value);
+  }
+  log_info(line);
+  for (const auto& [name, png] : r.images) events.image("images/val/" + name, pass, png.width, png.height, png.bytes);
+  events.flush();
+}
+
+void RunReport::saved(const SavedCheckpoint& c) {
+  log_info("checkpoint ", c.path.string(), ", ", human_bytes(c.bytes),
+           fmt::format(", written in {:.2f} s; training waited {:.3f} s", c.write_seconds, c.stall_seconds));
+  log_.event("checkpoint", c.number, {{"path", c.path.string()}},
+             {{"stall_seconds", c.stall_seconds}, {"write_seconds", c.write_seconds}, {"bytes", double(c.bytes)}});
+}
+
+}  // namespace mfl

@@ -1,0 +1,53 @@
+// What a run says while it runs, whatever it trains: every update's outcome to the terminal, the log and the event file, the
+// ledger with its alarm, validations, checkpoints.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "kernels/optim/step_scalars.h"
+#include "train/background_save.h"
+#include "train/event_writer.h"
+#include "train/ledger.h"
+#include "train/progress.h"
+#include "train/run_log.h"
+#include "train/validation_result.h"
+
+namespace mfl {
+
+struct ReportOptions {
+  std::filesystem::path folder;        // of log.jsonl and event files
+  std::int64_t print_every = 1;        // passes between progress lines
+  std::int64_t log_every = 1;          // between log lines, but for a run's first hundred passes; 0: none
+  double clip_norm = 0, allowed_factor = 0;   // what the alarm talks about
+  int max_skipped = 100;               // so many updates in a row that were not applied end the run
+  std::string remedy;                  // what to do then
+};
+
+class RunReport {
+ public:
+  // Every rank keeps the ledger; the leader speaks.
+  RunReport(bool leader, ReportOptions);
+
+  void start(const RunHeader&);        // and says where the run begins and ends
+  // An update whose results have arrived, after `pass` passes. `fill` completes a record that is wanted: losses, epoch, speed,
+  // memory. False: training must stop, too many updates were not applied.
+  bool update(std::int64_t pass, double learning_rate, const StepScalars&, const std::string& bad_segment,
+              const std::function<void(StepRecord&)>& fill);
+  void validation(std::int64_t pass, const ValidationResult&);
+  void saved(const SavedCheckpoint&);
+
+  PassMeter meter;
+  EventWriter events;
+
+ private:
+  bool leader_;
+  ReportOptions options_;
+  RunLog log_;
+  Progress progress_;
+  UpdateLedger ledger_;
+  std::int64_t first_ = 0, total_ = 0;
+};
+
+}  // namespace mfl

@@ -2,11 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <numbers>
-#include <sstream>
 
 #include "runtime/error.h"
 
@@ -51,38 +47,6 @@ Vec3 least_axis(std::array<std::array<double, 3>, 3> m) {
   for (int k = 1; k < 3; ++k)
     if (m[k][k] < m[least][least]) least = k;
   return unit({v[0][least], v[1][least], v[2][least]});
-}
-
-using Json = nlohmann::json;
-
-double number(const Json& frame, const char* key, const std::string& where) {
-  const auto it = frame.find(key);
-  if (it == frame.end()) throw_error<DataError>(where, ": the key \"", key, "\" is missing");
-  if (!it->is_number()) throw_error<DataError>(where, ": \"", key, "\" must be a number, got ", it->type_name());
-  return it->get<double>();
-}
-int optional_size(const Json& frame, const char* key, const std::string& where) {
-  if (!frame.contains(key)) return 0;
-  const double v = number(frame, key, where);
-  if (!(v >= 1 && v <= 65536 && v == std::floor(v)))
-    throw_error<DataError>(where, ": \"", key, "\" must be an image size from 1 to 65536, got ", v);
-  return static_cast<int>(v);
-}
-Mat4 matrix(const Json& frame, const char* key, const std::string& where) {
-  const auto it = frame.find(key);
-  if (it == frame.end()) throw_error<DataError>(where, ": the key \"", key, "\" is missing");
-  const auto bad = [&] { throw_error<DataError>(where, ": \"", key, "\" must be 4 rows of 4 numbers"); };
-  if (!it->is_array() || it->size() != 4) bad();
-  Mat4 m{};
-  for (int r = 0; r < 4; ++r) {
-    const Json& row = (*it)[r];
-    if (!row.is_array() || row.size() != 4) bad();
-    for (int c = 0; c < 4; ++c) {
-      if (!row[c].is_number()) bad();
-      m[4 * r + c] = row[c].get<double>();
-    }
-  }
-  return m;
 }
 
 }  // namespace
@@ -201,83 +165,6 @@ Camera ring_camera(double azimuth_degrees, double elevation_degrees, double radi
   c.cx = c.cy = 0.5 * image_size;
   c.w2c = {right[0], right[1], right[2], 0, down[0], down[1], down[2], 0, forward[0], forward[1], forward[2], radius, 0, 0, 0, 1};
   return c;
-}
-
-namespace {
-// Texts of foreign files need not be UTF-8.
-std::string dumped(const Json& j, int indent = -1) { return j.dump(indent, ' ', false, Json::error_handler_t::replace); }
-}  // namespace
-
-CameraFile parse_camera_file(std::string_view json, const std::string& source, bool check) {
-  Json root;
-  try {
-    root = Json::parse(json);
-  } catch (const Json::exception& e) {
-    throw_error<DataError>(source, ": not readable as JSON: ", e.what());
-  }
-  if (!root.is_object()) throw_error<DataError>(source, ": must hold an object with \"frames\", got ", root.type_name());
-  const auto frames = root.find("frames");
-  if (frames == root.end() || !frames->is_array() || frames->empty())
-    throw_error<DataError>(source, ": \"frames\" must be a list of at least one camera");
-  CameraFile file;
-  if (const auto id = root.find("id"); id != root.end() && id->is_string()) file.id = id->get<std::string>();
-  for (std::size_t i = 0; i < frames->size(); ++i) {
-    const Json& f = (*frames)[i];
-    const std::string where = text(source, ": frame ", i);
-    if (!f.is_object()) throw_error<DataError>(where, ": must be an object, got ", f.type_name());
-    CameraFrame frame;
-    Camera& c = frame.camera;
-    c.width = optional_size(f, "w", where), c.height = optional_size(f, "h", where);
-    c.fx = number(f, "fx", where), c.fy = number(f, "fy", where);
-    c.cx = number(f, "cx", where), c.cy = number(f, "cy", where);
-    c.w2c = matrix(f, "w2c", where);
-    if (check) check_camera(c, where);
-    if (const auto path = f.find("file_path"); path != f.end()) {
-      if (!path->is_string()) throw_error<DataError>(where, ": \"file_path\" must be a text, got ", path->type_name());
-      frame.file_path = path->get<std::string>();
-    }
-    for (const Json* holder : {&f, static_cast<const Json*>(&root)})
-      if (const auto raw = holder->find("raw_frame"); raw != holder->end() && !frame.raw_frame) {
-        if (!raw->is_number_integer()) throw_error<DataError>(where, ": \"raw_frame\" must be an integer");
-        frame.raw_frame = raw->get<long long>();
-      }
-    Json rest = f;
-    for (const char* key : {"w", "h", "fx", "fy", "cx", "cy", "w2c", "file_path", "raw_frame"}) rest.erase(key);
-    frame.extra = dumped(rest);
-    file.frames.push_back(std::move(frame));
-  }
-  for (const char* key : {"id", "frames", "raw_frame"}) root.erase(key);
-  file.extra = dumped(root);
-  return file;
-}
-
-CameraFile read_camera_file(const std::string& path, bool check) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw_error<DataError>(path, ": cannot be opened. A sample folder holds opencv_cameras.json and its images");
-  std::ostringstream all;
-  all << in.rdbuf();
-  return parse_camera_file(all.str(), path, check);
-}
-
-void write_camera_file(const std::string& path, const CameraFile& file) {
-  Json root = Json::parse(file.extra);
-  root["id"] = file.id;
-  root["frames"] = Json::array();
-  for (const CameraFrame& f : file.frames) {
-    Json j = Json::parse(f.extra);
-    j["w"] = f.camera.width, j["h"] = f.camera.height;
-    j["fx"] = f.camera.fx, j["fy"] = f.camera.fy, j["cx"] = f.camera.cx, j["cy"] = f.camera.cy;
-    j["w2c"] = Json::array();
-    for (int r = 0; r < 4; ++r)
-      j["w2c"].push_back({f.camera.w2c[4 * r], f.camera.w2c[4 * r + 1], f.camera.w2c[4 * r + 2], f.camera.w2c[4 * r + 3]});
-    if (!f.file_path.empty()) j["file_path"] = f.file_path;
-    if (f.raw_frame) j["raw_frame"] = *f.raw_frame;
-    root["frames"].push_back(std::move(j));
-  }
-  std::ofstream out(path, std::ios::binary);
-  out << dumped(root, 1) << '\n';
-  out.close();
-  if (!out) throw_error<DataError>(path, ": cannot be written");
 }
 
 Vec3 up_direction(const std::vector<Mat4>& c2w, const std::optional<Vec3>& given) {

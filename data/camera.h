@@ -1,4 +1,4 @@
-// Pinhole cameras of training data, opencv_cameras.json, and the camera normalisation of the mouse data set.
+// Pinhole cameras of training data, and the camera normalisation of the mouse data set.
 //
 // Conventions. OpenCV axes: x right, y down, z forward; x_camera = w2c * x_world. Pixels: (0, 0) is the top-left corner of
 // the image, the centre of the first pixel is (0.5, 0.5); u = fx * x / z + cx.
@@ -7,7 +7,6 @@
 #include <array>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace mfl::data {
@@ -44,24 +43,6 @@ Camera rolled(const Camera&, int width, int height, double degrees, const std::s
 
 // A camera on FaceLift's ring: looks at the origin from `radius`, world Z up, square image.
 Camera ring_camera(double azimuth_degrees, double elevation_degrees, double radius, double fov_degrees, int image_size);
-
-// ---- opencv_cameras.json ----
-struct CameraFrame {
-  Camera camera;
-  std::string file_path;               // relative to the sample's folder; empty in a bare rig
-  std::optional<long long> raw_frame;  // "raw_frame" of the frame or of the file, where a tool wrote it
-  std::string extra = "{}";            // the frame's other keys, a JSON object
-};
-struct CameraFile {
-  std::string id;
-  std::vector<CameraFrame> frames;
-  std::string extra = "{}";            // the file's other keys, a JSON object
-};
-// Reads frames[].{fx, fy, cx, cy, w2c}, optionally w, h, file_path; other keys are kept as they are. Every camera is checked, unless
-// `check` is false: a doctor must be able to look at a wrong one. Throws DataError naming `source`, the frame and the key.
-CameraFile parse_camera_file(std::string_view json, const std::string& source, bool check = true);
-CameraFile read_camera_file(const std::string& path, bool check = true);
-void write_camera_file(const std::string& path, const CameraFile&);
 
 // ---- normalisation (keys mouse.normalize_cameras, normalize_to_z_up, target_camera_distance) ----
 struct CameraNormalisation {

@@ -4,14 +4,15 @@
 #include <cstring>
 #include <exception>
 #include <filesystem>
+#include <fstream>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 
 #include "data/deflate.h"
 #include "data/hdf5_tools.h"
 #include "data/list_file.h"
+#include "data/recipe.h"
 
 namespace mfl::data {
 namespace {
@@ -128,6 +129,16 @@ struct OpenFile : PackedFile {
   }
 };
 
+// The byte after the signature, at 0 or behind a user block of 512, 1024, 2048, ... bytes; -1: no HDF5 file.
+int superblock_version(const std::string& path) {
+  static constexpr char kSignature[] = "\x89HDF\r\n\x1a\n";
+  std::ifstream in(path, std::ios::binary);
+  char head[9];
+  for (std::int64_t at = 0; in.seekg(at).read(head, sizeof head); at = at ? 2 * at : 512)
+    if (std::memcmp(head, kSignature, 8) == 0) return static_cast<std::uint8_t>(head[8]);
+  return -1;
+}
+
 void OpenFile::open() {
   std::error_code error;
   if (!fs::exists(path, error)) throw_error<DataError>(path, ": does not exist. Make it with mfl_data pack");
@@ -135,6 +146,11 @@ void OpenFile::open() {
     throw_error<DataError>(path, ": is a folder, not a packed file. Pack it: mfl_data pack ", path, " --output FILE.h5");
   if (H5Fis_hdf5(path.c_str()) <= 0)
     throw_error<DataError>(path, ": is no HDF5 file, or cannot be read. Pack the data with mfl_data pack");
+  // Before the library parses anything: files of the older layout carry no checksums over their structure, and the library
+  // reads beyond its buffers on damaged ones.
+  if (superblock_version(path) < 2)
+    throw_error<DataError>(path, ": is in the layout of HDF5 before 1.8, without checksums over its structure. If it is a packed data set, convert it: h5repack -L ", path,
+                           " NEW.h5 (from Python: h5py.File(..., libver=\"latest\"))");
   file = Handle(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
   if (file < 0) throw_error<DataError>(path, ": cannot be opened: ", library_text(), ". Copy or pack the file again");
   const auto format = text_attribute("format");
@@ -511,12 +527,9 @@ const PackedFile& ViewReader::file(int i) const {
 const std::string& ViewReader::content_hash() const { return impl_->content_hash; }
 std::string ViewReader::recipe() const {
   if (files() == 1) return file(0).recipe;
-  auto all = nlohmann::json::array();
-  for (const auto& f : impl_->files) {
-    auto one = nlohmann::json::parse(f->recipe, nullptr, false);
-    all.push_back({{"path", f->path}, {"content_sha256", f->content_hash}, {"recipe", one.is_discarded() ? nlohmann::json(f->recipe) : one}});
-  }
-  return all.dump();
+  std::vector<FileRecipe> all;
+  for (const auto& f : impl_->files) all.push_back({f->path, f->content_hash, f->recipe});
+  return recipe_of(all);
 }
 std::int64_t ViewReader::size() const { return static_cast<std::int64_t>(impl_->chosen.size()); }
 int ViewReader::max_views() const { return impl_->max_views; }

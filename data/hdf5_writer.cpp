@@ -169,7 +169,10 @@ ViewWriter::ViewWriter(const std::string& path, PackInfo info, bool overwrite) :
     throw_error<DataError>(path, ": ", i.max_views, " views of ", i.width, " x ", i.height, " are more than the format holds");
   if (!overwrite && fs::exists(path)) throw_error<DataError>(path, ": exists already. Remove it, or pass --overwrite");
   const Lock lock;
-  w.file = Handle(H5Fcreate(w.part.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
+  // HDF5 1.10's own format: its metadata have checksums, which the reader insists on.
+  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110);
+  w.file = Handle(H5Fcreate(w.part.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose);
   require(w.file >= 0, w.part, "the file");
   w.images = w.make_images("images", "RGBA, straight alpha, not composited; views beyond /view_count have no chunk");
 }

@@ -11,11 +11,11 @@
 #include <fstream>
 #include <iterator>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "data/list_file.h"
 #include "data/doctor/statistics.h"
+#include "data/recipe.h"
 #include "data/sha256.h"
 #include "data/vertical_lines.h"
 #include "runtime/io/atomic_file.h"
@@ -59,7 +59,7 @@ std::string set_folder_of(const SampleFolder& s) {
 // What the sets say that the samples come from, together.
 SetInfo merged_set(const std::vector<SampleFolder>& samples) {
   SetInfo all;
-  auto recipes = nlohmann::json::array();
+  std::vector<std::string> recipes;
   std::set<std::string> seen;
   bool first = true;
   for (const SampleFolder& s : samples) {
@@ -82,9 +82,9 @@ SetInfo merged_set(const std::vector<SampleFolder>& samples) {
         throw_error<DataError>((fs::path(parent) / kSetFile).string(), ": the recording ", r.name, " has other frames or jumps than one of the same name in "
                                "another folder. Names tell recordings apart: rename one");
     }
-    if (one.recipe != "{}") recipes.push_back(nlohmann::json::parse(one.recipe, nullptr, false));
+    recipes.push_back(one.recipe);
   }
-  all.recipe = recipes.dump();
+  all.recipe = recipes_together(recipes);
   return all;
 }
 
@@ -113,7 +113,7 @@ std::size_t views_of(const SampleFolder& f, std::vector<RecordingInfo>& recordin
   const fs::path path = fs::path(f.path) / kCameraFile;
   std::error_code error;
   if (!fs::exists(path, error)) throw_error<DataError>(path.string(), " does not exist. A sample folder holds it and its images");
-  return parse_sample_file(read_text(path), path.string(), recordings).images.size();
+  return read_sample_file(path.string(), recordings).images.size();
 }
 
 // A sample with the views of `inputs` as inputs and its own as targets.
@@ -156,11 +156,9 @@ PackResult pack(const std::vector<SampleFolder>& folders, const std::string& out
     }
     if (readable.empty()) throw_error<DataError>("no sample is left to pack into ", output);
     info.samples = static_cast<std::int64_t>(readable.size());
-    nlohmann::json recipe{{"tool", "mfl_data pack"}, {"image_size", o.image_size}, {"resample", "lanczos3 of 8-bit premultiplied RGBA"},
-                          {"left_out", result.left_out}, {"sources", nlohmann::json::array()}, {"sets", nlohmann::json::parse(info.recipe)}};
-    if (inputs) recipe["inputs"] = o.inputs;
-    for (const SampleFolder& f : readable) recipe["sources"].push_back(f.path);
-    info.recipe = recipe.dump();
+    PackRecipe recipe{o.image_size, o.inputs, {}, result.left_out, info.recipe};
+    for (const SampleFolder& f : readable) recipe.sources.push_back(f.path);
+    info.recipe = recipe_of(recipe);
 
     std::unique_ptr<ViewWriter> writer;
     std::vector<SampleFolder> broken;

@@ -3,11 +3,9 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "data/camera.h"
-#include "data/sample.h"
+#include "data/sample_json.h"
 
 namespace mfl::data {
 
@@ -26,12 +24,9 @@ std::vector<SampleFolder> find_samples(const std::string& list_or_folder);
 // Gives folders their names, as above. Throws DataError where a folder comes twice.
 void name_samples(std::vector<SampleFolder>&);
 
-// What a sample's JSON says; views without pixels. `recordings` grows by a recording that is not in it yet. Throws DataError.
-struct SampleFile {
-  Sample sample;
-  std::vector<std::string> images;   // of each view, relative to the folder
-};
-SampleFile parse_sample_file(std::string_view json, const std::string& source, std::vector<RecordingInfo>& recordings);
+// The camera file of a folder. Throws DataError.
+SampleFile read_sample_file(const std::string& path, std::vector<RecordingInfo>& recordings, Check = Check::all);
+SampleFile read_sample_file(const std::string& path, Check = Check::all);
 
 // Cameras and images of one sample, 8 or 16 bits. Sizes in the JSON must be those of the images. Throws DataError.
 Sample read_sample(const SampleFolder&, std::vector<RecordingInfo>& recordings);
@@ -40,8 +35,7 @@ Sample read_sample(const SampleFolder&);
 // go to inputs/NAME.png. `recordings` are those of the set. Throws DataError, also for names that would leave the folder.
 void write_sample(const std::string& folder, const Sample&, const std::vector<RecordingInfo>& recordings = {});
 
-// dataset.json: ring order, prompt slots, recordings, recipe.
-SetInfo parse_set_file(std::string_view json, const std::string& source);
+// dataset.json.
 SetInfo read_set_file(const std::string& folder);    // of the folder that holds the samples; empty where it has none
 void write_set_file(const std::string& folder, const SetInfo&);
 

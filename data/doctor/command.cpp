@@ -1,23 +1,14 @@
 #include "data/doctor/command.h"
 
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <memory>
 
 #include "data/doctor/page.h"
 #include "runtime/error.h"
 
 namespace mfl::data::doctor {
 namespace {
-
-struct Arguments {
-  std::string path, page;
-  SubjectOptions subject;
-  ExamineOptions examine;
-  bool no_page = false;
-};
 
 void print_rig(const Examination& e) {
   std::printf(
@@ -37,7 +28,9 @@ void print_rig(const Examination& e) {
   if (e.rig.rows.size() > 12) std::printf("  and %zu more views\n", e.rig.rows.size() - 12);
 }
 
-int doctor(const Arguments& a) {
+}  // namespace
+
+int run(const Arguments& a) {
   const auto start = std::chrono::steady_clock::now();
   const Subject subject = open_subject(a.path, a.subject);
   const Examination e = examine(subject, a.examine);
@@ -58,29 +51,6 @@ int doctor(const Arguments& a) {
   std::printf("verdict: %s (%.1f s)\n", verdict(e.findings).c_str(),
               std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   return e.is_sound() ? kExitOk : kExitData;
-}
-
-}  // namespace
-
-void add_command(CLI::App& program, int& exit_code) {
-  auto a = std::make_shared<Arguments>();
-  CLI::App* command = program.add_subcommand(
-      "doctor", "is a recording or a data set sound? Verdict, reasons, a report page; exit code 3 if not");
-  command->add_option("PATH", a->path, "raw recording, sample folder(s), list file, or packed .h5")->required();
-  command->add_option("-o,--report", a->page, "the HTML page; default: NAME_doctor.html in the working directory");
-  command->add_flag("--no-report", a->no_page, "no page");
-  command->add_option("--samples", a->subject.samples, "samples or frames whose pixels are looked at")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 10000));
-  command->add_option("--frames", a->subject.frames, "frames of a recording that are read, from the start")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 100000000));
-  command->add_option("--hulls", a->examine.hulls, "samples that get a visual hull")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 10000));
-  command->add_option("--distance", a->examine.rig.distance, "expected mean camera distance; 0: any")
-      ->capture_default_str();
-  command->callback([a, &exit_code] { exit_code = doctor(*a); });
 }
 
 }  // namespace mfl::data::doctor

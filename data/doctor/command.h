@@ -1,14 +1,21 @@
 // `mfl_data doctor PATH`.
 #pragma once
 
-namespace CLI {
-class App;
-}
+#include <string>
+
+#include "data/doctor/examine.h"
+#include "data/doctor/subject.h"
 
 namespace mfl::data::doctor {
 
-// Adds the command to the program. Runs while the arguments are parsed; `exit_code` becomes 3 where the verdict is
-// unsound.
-void add_command(CLI::App& program, int& exit_code);
+struct Arguments {
+  std::string path, page;  // page empty: NAME_doctor.html in the working directory
+  SubjectOptions subject;
+  ExamineOptions examine;
+  bool no_page = false;
+};
+
+// Prints what was found and the verdict, writes the page. The program's exit code: 3 where the verdict is unsound.
+int run(const Arguments&);
 
 }  // namespace mfl::data::doctor

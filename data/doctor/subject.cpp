@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 
@@ -154,22 +153,19 @@ Subject open_folders(const std::string& path, const SubjectOptions& o) {
     std::string sizes;
     try {
       if (!fs::is_directory(f.folder.path)) throw_error<DataError>("the folder ", f.folder.path, " does not exist");
-      const CameraFile file = read_camera_file((fs::path(f.folder.path) / kCameras).string(), false);
-      for (std::size_t v = 0; v < file.frames.size(); ++v) {
-        const CameraFrame& frame = file.frames[v];
-        if (frame.file_path.empty())
-          throw_error<DataError>("frame ", v, " of ", kCameras, " names no image (\"file_path\")");
-        const auto extra = nlohmann::json::parse(frame.extra, nullptr, false);
-        if (extra.value("role", "") == "input") continue;
-        const int slot = extra.value("prompt_slot", -1);
-        const fs::path image = fs::path(f.folder.path) / frame.file_path;
+      const SampleFile file = read_sample_file((fs::path(f.folder.path) / kCameras).string(), Check::form);
+      record.raw_frame = file.sample.raw_frame;
+      for (std::size_t v = 0; v < file.images.size(); ++v) {
+        const View& view = file.sample.views[v];
+        if (file.images[v].empty()) throw_error<DataError>("frame ", v, " of ", kCameras, " names no image (\"file_path\")");
+        if (view.role == Role::input) continue;
+        const fs::path image = fs::path(f.folder.path) / file.images[v];
         std::error_code error;
         const auto bytes = fs::file_size(image, error);
         if (error) throw_error<DataError>("the image ", image.string(), " does not exist");
         sizes += text(bytes, ' ');
         paths.push_back(image.string());
-        record.views.push_back({image.stem().string(), pinhole(frame.camera), slot});
-        if (frame.raw_frame) record.raw_frame = *frame.raw_frame;
+        record.views.push_back({image.stem().string(), pinhole(view.camera), view.prompt_slot});
       }
     } catch (const std::exception& e) {
       if (++unreadable <= 5)

@@ -1,9 +1,6 @@
 #include "data/info/describe.h"
 
-#include <CLI/CLI.hpp>
-#include <cstdio>
 #include <filesystem>
-#include <memory>
 
 #include "data/list_file.h"
 #include "data/recording.h"
@@ -59,19 +56,6 @@ std::string describe(const std::string& given, bool all_cameras) {
                          "folders, list files (.txt), camera files "
                          "(opencv_cameras.json, new_cam.pkl), checkpoints (.pt, .safetensors, .mat), Gaussians (.ply), "
                          "event files, PNG, JPEG and MP4");
-}
-
-void add_command(CLI::App& program) {
-  struct Arguments {
-    std::string path;
-    bool cameras = false;
-  };
-  auto a = std::make_shared<Arguments>();
-  CLI::App* command = program.add_subcommand(
-      "info", "one screen about a file: data set, recording, cameras, checkpoint, Gaussians, event file, image, video");
-  command->add_option("FILE", a->path, "file or folder")->required();
-  command->add_flag("--cameras", a->cameras, "of a packed file: also the rig of the first sample");
-  command->callback([a] { std::printf("%s", describe(a->path, a->cameras).c_str()); });
 }
 
 }  // namespace mfl::data::info

@@ -3,10 +3,6 @@
 
 #include <string>
 
-namespace CLI {
-class App;
-}
-
 namespace mfl::data::info {
 
 // Several lines. Throws DataError where the file is damaged or of no kind that is known here.
@@ -24,7 +20,5 @@ std::string describe_weights(
     const std::string& path);  // safetensors, torch.save, MatConvNet; checkpoints with their counters
 std::string describe_gaussians(const std::string& ply);
 std::string describe_events(const std::string& event_file);
-
-void add_command(CLI::App& program);
 
 }  // namespace mfl::data::info

@@ -1,13 +1,13 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "data/doctor/pinhole.h"
 #include "data/hdf5_file.h"
 #include "data/image_file.h"
 #include "data/info/describe.h"
 #include "data/number_text.h"
+#include "data/recipe.h"
 #include "data/recording.h"
 #include "data/sample_folder.h"
 #include "data/video_reader.h"
@@ -88,8 +88,7 @@ std::string describe_packed(const std::string& path, bool all_cameras) {
   out += format("\n  files        %.1f MB, %.1f %% of the raw pixels\n", static_cast<double>(bytes) / 1e6,
                 100.0 * static_cast<double>(bytes) / (4.0 * r.width(0) * r.height(0) * static_cast<double>(total)));
   out += text("  content      sha256 ", r.content_hash(), '\n');
-  const auto recipe = nlohmann::json::parse(r.recipe(), nullptr, false);
-  if (recipe.is_object() && recipe.contains("tool")) out += text("  made by      ", recipe["tool"].dump(), '\n');
+  if (const std::string tool = tool_of(r.recipe()); !tool.empty()) out += text("  made by      ", tool, '\n');
   if (!all_cameras) return out + "  --cameras prints the rig of the first sample; `mfl_data doctor` examines it\n";
   out += text("  sample ", r.sample_name(0), ":\n", kRigHead);
   for (int v = 0; v < r.views(0); ++v) out += rig_line(r.view_name(0, v), doctor::pinhole(r.camera(0, v)));
@@ -123,13 +122,13 @@ std::string describe_samples(const std::string& list_or_folder) {
 }
 
 std::string describe_cameras(const std::string& path) {
-  const CameraFile file = read_camera_file(path, false);
-  std::string out = text(path, ": ", file.frames.size(), " cameras", file.id.empty() ? "" : " of " + file.id,
-                         file.frames[0].file_path.empty() ? ", without images" : "", '\n', kRigHead);
-  for (std::size_t i = 0; i < file.frames.size(); ++i) {
-    const CameraFrame& f = file.frames[i];
-    out += rig_line(f.file_path.empty() ? text("frame ", i) : fs::path(f.file_path).stem().string(),
-                    doctor::pinhole(f.camera));
+  const SampleFile file = read_sample_file(path, Check::form);
+  const Sample& sample = file.sample;
+  std::string out = text(path, ": ", sample.views.size(), " cameras", sample.name.empty() ? "" : " of " + sample.name,
+                         file.images[0].empty() ? ", without images" : "", '\n', kRigHead);
+  for (std::size_t i = 0; i < sample.views.size(); ++i) {
+    const View& v = sample.views[i];
+    out += rig_line(v.name.empty() ? text("frame ", i) : v.name, doctor::pinhole(v.camera));
   }
   return out;
 }

@@ -1,12 +1,9 @@
 #include "data/preprocess/command.h"
 
-#include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdio>
-#include <memory>
 
 #include "data/preprocess/compat_facelift.h"
-#include "data/preprocess/preprocess.h"
 #include "data/preprocess/rig.h"
 #include "data/progress.h"
 #include "data/recording.h"
@@ -29,13 +26,10 @@ std::vector<T> numbers(const std::string& list, const char* option) {
   return out;
 }
 
-struct Arguments {
-  Options options;
-  std::string views, center = "centroids", split = "time", aim = "center", jumps, compat;
-};
+}  // namespace
 
-void execute(Arguments& a) {
-  Options& o = a.options;
+void run(const Arguments& a) {
+  Options o = a.options;
   if (a.split == "time")
     o.split = SplitMode::time;
   else if (a.split == "random")
@@ -110,44 +104,6 @@ void execute(Arguments& a) {
   if (o.split == SplitMode::random && r.plan.distance_seconds < 1)
     log_warning("--split random puts neighbouring frames into training and validation (", r.plan.distance_seconds,
                 " s apart in the median): validation figures will look better than they are. --split time does not");
-}
-
-}  // namespace
-
-void add_command(CLI::App& program) {
-  auto a = std::make_shared<Arguments>();
-  Options& o = a->options;
-  CLI::App* c = program.add_subcommand("preprocess", "a raw recording into samples with true cameras");
-  c->add_option("--video_dir", o.video_dir, "folder with videos_undist/, or with the videos 0.mp4 ... themselves")
-      ->required();
-  c->add_option("--meta_dir", o.meta_dir, "folder with new_cam.pkl and simpleclick_undist/; default: --video_dir");
-  c->add_option("-o,--output_dir", o.output_dir, "sample folders, lists and dataset.json");
-  c->add_option("--pack", o.pack, "a packed file to write, with or without --output_dir");
-  c->add_option("--num_samples", o.num_samples, "at most so many samples")->capture_default_str();
-  c->add_option("--interval", o.interval, "every so many frames; default: num_samples spread evenly");
-  c->add_option("--image_size", o.image_size, "side of the new images")->capture_default_str();
-  c->add_option("--views,--num_views", a->views,
-                "how many cameras, or their numbers with commas between; default: all");
-  c->add_option("--split", a->split, "time (blocks) or random (leaks)")->capture_default_str();
-  c->add_option("--val_ratio", o.val_ratio, "share of the samples for validation")->capture_default_str();
-  c->add_option("--test_ratio", o.test_ratio, "share of the samples for test")->capture_default_str();
-  c->add_option("--guard", o.guard_seconds, "seconds left out between the blocks of a split by time")
-      ->capture_default_str();
-  c->add_option("--seed", o.seed, "of a random split")->capture_default_str();
-  c->add_option("--center", a->center,
-                "the world's origin: centroids or hull (of each frame), sequence (one for all), or X,Y,Z")
-      ->capture_default_str();
-  c->add_option("--aim", a->aim, "cameras look at the centre, or keep their directions")->capture_default_str();
-  c->add_option("--zoom", o.zoom, "of the focal length; written into the cameras")->capture_default_str();
-  c->add_option("--reference", o.reference,
-                "camera that takes the front prompt and stands at azimuth -90; default: the first view");
-  c->add_option("--jumps", a->jumps, "first frame after each jump in time, with commas between; stored");
-  c->add_flag("--skip_broken", o.skip_broken,
-              "leave out frames in which a view has no animal or a cut one, and name them");
-  c->add_flag("--allow_clipped", o.allow_clipped, "keep frames in which the animal is cut by a border");
-  c->add_flag("--overwrite", o.overwrite, "replace what is there");
-  c->add_option("--compat", a->compat, "facelift: the published script's wrong cameras, and a table of what is wrong");
-  c->callback([a] { execute(*a); });
 }
 
 }  // namespace mfl::data::preprocess

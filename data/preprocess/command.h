@@ -1,13 +1,19 @@
 // `mfl_data preprocess`.
 #pragma once
 
-namespace CLI {
-class App;
-}
+#include <string>
+
+#include "data/preprocess/preprocess.h"
 
 namespace mfl::data::preprocess {
 
-// Adds the command to the program. Runs while the arguments are parsed.
-void add_command(CLI::App& program);
+// Options as they are typed; those in words stand for the fields of `options` with the same names.
+struct Arguments {
+  Options options;
+  std::string views, center = "centroids", split = "time", aim = "center", jumps, compat;
+};
+
+// Makes the samples and prints what they are. Throws ConfigError for words that mean nothing, and what preprocess throws.
+void run(const Arguments&);
 
 }  // namespace mfl::data::preprocess

@@ -162,7 +162,12 @@ TEST(PackedFile, OtherFilesAreNamed) {
   EXPECT_TRUE(mentions(message_of([&] { ViewReader(folder / "none.h5"); }), {"none.h5", "does not exist", "mfl_data pack"}));
   fs::create_directory(folder / "dir");
   EXPECT_TRUE(mentions(message_of([&] { ViewReader(folder / "dir"); }), {"dir", "folder"}));
-  H5Fclose(H5Fcreate((folder / "other.h5").c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
+  H5Fclose(H5Fcreate((folder / "old.h5").c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
+  EXPECT_TRUE(mentions(message_of([&] { ViewReader(folder / "old.h5"); }), {"old.h5", "before 1.8", "h5repack -L"}));
+  const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+  H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110);
+  H5Fclose(H5Fcreate((folder / "other.h5").c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access));
+  H5Pclose(access);
   EXPECT_TRUE(mentions(message_of([&] { ViewReader(folder / "other.h5"); }), {"other.h5", "not a packed data set"}));
 }
 

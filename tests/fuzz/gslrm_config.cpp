@@ -1,13 +1,12 @@
-// Any bytes are either a configuration or a ConfigError. Nothing else may happen.
-#include <cstdint>
-#include <string>
+// Any bytes are either a configuration or a ConfigError.
+#include "tests/fuzz/targets.h"
 
 #include "train/config.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  try {
-    mfl::parse_gslrm_config({reinterpret_cast<const char*>(data), size}, "fuzz");
-  } catch (const mfl::ConfigError&) {
-  }
-  return 0;
+namespace mfl::fuzz {
+
+bool gslrm_config(std::span<const std::byte> bytes) {
+  return accepted<ConfigError>([&] { parse_gslrm_config(std::string(text_of(bytes)), "fuzz"); });
 }
+
+}  // namespace mfl::fuzz

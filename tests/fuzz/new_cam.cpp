@@ -1,25 +1,21 @@
 // Any bytes are either a calibration of finite numbers, or a DataError.
+#include "tests/fuzz/targets.h"
+
 #include <cmath>
-#include <cstdint>
-#include <cstdlib>
-#include <span>
 
 #include "data/recording.h"
-#include "runtime/error.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  using namespace mfl::data;
-  try {
-    for (const RawCamera& c : parse_new_cam(std::as_bytes(std::span(data, size)), "fuzz")) {
+namespace mfl::fuzz {
+
+bool new_cam(std::span<const std::byte> bytes) {
+  using namespace data;
+  return accepted([&] {
+    for (const RawCamera& c : parse_new_cam(bytes, "fuzz")) {
       for (const auto* m : {&c.K, &c.R})
-        for (double v : *m)
-          if (!std::isfinite(v)) std::abort();
-      try {
-        check_raw_camera(c, "fuzz");
-      } catch (const mfl::DataError&) {
-      }
+        for (double v : *m) require(std::isfinite(v));
+      accepted([&] { check_raw_camera(c, "fuzz"); });
     }
-  } catch (const mfl::DataError&) {
-  }
-  return 0;
+  });
 }
+
+}  // namespace mfl::fuzz

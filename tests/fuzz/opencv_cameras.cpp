@@ -1,21 +1,27 @@
-// Any bytes are either cameras that pass every check, or a DataError. Nothing else may happen.
+// Any bytes are either a sample whose cameras pass every check, or a DataError; without the checks too.
+#include "tests/fuzz/targets.h"
+
 #include <cmath>
-#include <cstdint>
-#include <cstdlib>
-#include <string_view>
 
-#include "data/camera.h"
-#include "runtime/error.h"
+#include "data/sample_json.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  using namespace mfl::data;
-  try {
-    for (const CameraFrame& f : parse_camera_file({reinterpret_cast<const char*>(data), size}, "fuzz").frames) {
-      check_camera(f.camera, "fuzz");
-      for (double v : inverse(f.camera.w2c))
-        if (!std::isfinite(v)) std::abort();
+namespace mfl::fuzz {
+
+bool opencv_cameras(std::span<const std::byte> bytes) {
+  using namespace data;
+  const auto parse = [&](Check check) {
+    std::vector<RecordingInfo> recordings;
+    SampleFile f = parse_sample_file(text_of(bytes), "fuzz", recordings, check);
+    require(f.images.size() == f.sample.views.size() && f.sample.recording < static_cast<int>(recordings.size()));
+    return f.sample;
+  };
+  accepted([&] { parse(Check::form); });
+  return accepted([&] {
+    for (const View& view : parse(Check::all).views) {
+      check_camera(view.camera, "fuzz");
+      for (double v : inverse(view.camera.w2c)) require(std::isfinite(v));
     }
-  } catch (const mfl::DataError&) {
-  }
-  return 0;
+  });
 }
+
+}  // namespace mfl::fuzz

@@ -36,7 +36,13 @@ struct Reader {
   const char* name;
   bool (*read)(std::span<const std::byte>);
 };
-constexpr Reader kReaders[] = {{"safetensors", safetensors}, {"torch_file", torch_file}, {"pickle", pickle}};
+constexpr Reader kReaders[] = {
+    {"diffusers_config", diffusers_config}, {"event_file", event_file},         {"gslrm_config", gslrm_config},
+    {"image_file", image_file},             {"new_cam", new_cam},               {"opencv_cameras", opencv_cameras},
+    {"packed_file", packed_file},           {"pickle", pickle},                 {"ply", ply},
+    {"safetensors", safetensors},           {"sample_files", sample_files},     {"torch_file", torch_file},
+    {"vertical_lines", vertical_lines},     {"video", video},
+};
 
 Bytes contents(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
@@ -53,14 +59,18 @@ std::vector<fs::path> files(const fs::path& folder) {
 // Bytes in memory may be several times those in the file: a node of the tree for an opcode, a deflated entry unpacked.
 std::size_t explained(std::size_t file_bytes) { return (std::size_t{1} << 20) + 2048 * file_bytes; }
 
-TEST(Malformed, EveryFileOfTheCorpusIsRefused) {
+TEST(Malformed, EveryFileOfTheCorpusIsRefusedAndEveryGoodOneIsRead) {
+  const fs::path corpus = fs::path(MFL_SOURCE_DIR) / "tests/fuzz/corpus";
   for (const Reader& r : kReaders)
-    for (const fs::path& path : files(fs::path(MFL_SOURCE_DIR) / "tests/fuzz/corpus" / r.name)) {
+    for (const fs::path& path : files(corpus / r.name)) {
       const Bytes bytes = contents(path);
+      const bool good = path.filename().string().starts_with("good");
       largest_request = 0;
-      EXPECT_NO_THROW(EXPECT_FALSE(r.read(bytes)) << path) << path;
+      EXPECT_NO_THROW(EXPECT_EQ(r.read(bytes), good) << path) << path;
       EXPECT_LE(largest_request, explained(bytes.size())) << path;
     }
+  for (const fs::path& folder : files(corpus))
+    EXPECT_TRUE(std::any_of(std::begin(kReaders), std::end(kReaders), [&](const Reader& r) { return folder.filename() == r.name; })) << folder;
 }
 
 TEST(Malformed, MutationsOfGoodFilesAreReadOrRefused) {

@@ -1,29 +1,23 @@
-// The small texts around sample folders. The first byte chooses: a list, dataset.json, or opencv_cameras.json with
-// everything that a sample may say. Any bytes are read, or refused with a DataError.
-#include <cstdint>
-#include <cstdlib>
-#include <string_view>
+// The small texts around sample folders. The first byte chooses: l a list, else dataset.json. Any bytes are read, or refused with
+// a DataError.
+#include "tests/fuzz/targets.h"
 
 #include "data/list_file.h"
-#include "data/sample_folder.h"
-#include "runtime/error.h"
+#include "data/sample_json.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  using namespace mfl::data;
-  if (size == 0) return 0;
-  const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
-  try {
-    if (data[0] == 'l') {
-      for (const ListEntry& e : parse_list(text, "fuzz"))
-        if (e.entry.empty() || e.line < 1) std::abort();
-    } else if (data[0] == 's') {
-      (void)parse_set_file(text, "fuzz");
+namespace mfl::fuzz {
+
+bool sample_files(std::span<const std::byte> bytes) {
+  using namespace data;
+  return accepted([&] {
+    if (bytes.empty()) throw_error<DataError>("nothing");
+    const std::string_view text = text_of(bytes.subspan(1));
+    if (bytes[0] == std::byte{'l'}) {
+      for (const ListEntry& e : parse_list(text, "fuzz")) require(!e.entry.empty() && e.line >= 1);
     } else {
-      std::vector<RecordingInfo> recordings;
-      const SampleFile f = parse_sample_file(text, "fuzz", recordings);
-      if (f.images.size() != f.sample.views.size() || f.sample.recording >= static_cast<int>(recordings.size())) std::abort();
+      (void)parse_set_file(text, "fuzz");
     }
-  } catch (const mfl::DataError&) {
-  }
-  return 0;
+  });
 }
+
+}  // namespace mfl::fuzz

@@ -1,4 +1,11 @@
+// The files of weights, and what all targets share.
 #include "tests/fuzz/targets.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 
 #include "runtime/io/pickle.h"
 #include "runtime/io/safetensors.h"
@@ -18,17 +25,21 @@ void load_all(const std::vector<io::NamedStored>& tensors) {
     (void)io::load(t.tensor, t.name);
   }
 }
-template <class F>
-bool accepted(F&& read) {
-  try {
-    read();
-    return true;
-  } catch (const DataError&) {
-    return false;
-  }
+}  // namespace
+
+void require(bool promise) {
+  if (!promise) std::abort();
 }
 
-}  // namespace
+ScratchFile::ScratchFile(std::span<const std::byte> bytes, const char* extension) {
+  const std::filesystem::path memory = "/dev/shm";
+  std::error_code error;
+  path = ((std::filesystem::exists(memory, error) ? memory : std::filesystem::temp_directory_path()) /
+          ("mfl_fuzz_" + std::to_string(getpid()) + extension)).string();
+  std::FILE* f = std::fopen(path.c_str(), "wb");
+  require(f && std::fwrite(bytes.data(), 1, bytes.size(), f) == bytes.size() && std::fclose(f) == 0);
+}
+ScratchFile::~ScratchFile() { std::remove(path.c_str()); }
 
 bool safetensors(std::span<const std::byte> bytes) {
   return accepted([&] { load_all(io::SafetensorsFile(source(bytes)).tensors()); });

@@ -328,6 +328,7 @@ Resumed resume(const Trained& t, const fs::path& checkpoint) {
 
   std::string extra;
   for (const auto& e : fs::directory_iterator(checkpoint)) {
+    if (r.ours) break;   // what else is there was written for Python
     static const std::vector<std::string> read = {"unet", "unet_ema", "optimizer.bin", "scheduler.bin", kOurs};
     const std::string file = e.path().filename().string();
     if (std::find(read.begin(), read.end(), file) == read.end()) extra += (extra.empty() ? "" : ", ") + file;

@@ -138,6 +138,7 @@ void Trainer::begin() {
       say(mfl::text("resume: from ", candidates[i].string(), " at step ", r.state.step, ", ", r.state.updates, " updates applied",
                     r.ours ? "" : "; written by Python, which keeps no data position"));
       state_ = r.state;
+      if (!r.ours) state_.data_step = std::uint64_t(state_.step) * std::uint64_t(config_.gradient_accumulation_steps);
       start_ = "resumed from " + candidates[i].string();
       break;
     } catch (const DataError& e) {

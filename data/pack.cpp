@@ -298,6 +298,37 @@ std::string packed_once(const std::vector<SampleFolder>& samples, const std::str
 
 }  // namespace
 
+void check_packed_from(const std::string& packed_path, const std::string& list_path) {
+  const std::string packed = split_off(packed_path).first, list = split_off(list_path).first;
+  std::error_code error;
+  if (packed == list || !is_list_file(list) || !fs::is_regular_file(list, error)) return;
+  std::vector<SampleFolder> listed;
+  for (const ListEntry& e : read_list_file(list)) {
+    if (is_packed_name(split_off(e.path).first)) return;
+    listed.push_back({e.entry, e.path});
+  }
+  name_samples(listed);
+  const ViewReader reader(packed);
+  std::set<std::string> there;
+  for (std::int64_t s = 0; s < reader.size(); ++s) there.insert(reader.stored_name(s));
+  for (const std::string& name : left_out_of(reader.recipe())) there.insert(name);
+  const fs::file_time_type made = fs::last_write_time(packed);
+  std::vector<std::string> missing, newer;
+  for (const SampleFolder& f : listed) {
+    if (!there.erase(f.name)) missing.push_back(f.name);
+    const auto written = fs::last_write_time(fs::path(f.path) / kCameraFile, error);
+    if (!error && written > made) newer.push_back(f.name);
+  }
+  const std::string remedy = text("Pack it again (mfl_data pack ", list, " --overwrite), or remove it, or name the one that is meant as dataset_path");
+  if (!missing.empty() || !there.empty())
+    throw_error<DataError>(packed, ": is used in place of ", list, ", but holds other samples: ", missing.size(), " of the list are not in it",
+                           missing.empty() ? "" : " (" + missing[0] + ")", ", ", there.size(), " in it are not in the list",
+                           there.empty() ? "" : " (" + *there.begin() + ")", ". ", remedy);
+  if (!newer.empty())
+    log_warning(packed, ": is used in place of ", list, ", but the cameras of ", newer.size(), " samples (", newer[0],
+                ") were written after it. If the samples have changed since: ", remedy);
+}
+
 std::string ensure_packed(const std::string& dataset_path, const std::string& cache_dir, int image_size) {
   const auto [path, suffix] = split_off(dataset_path);
   if (is_packed_name(path)) return dataset_path;

@@ -28,6 +28,11 @@ PackResult pack(const std::vector<SampleFolder>&, const std::string& output, con
 // too), data_val.txt, data_test.txt. What was packed without resizing comes back to the last bit.
 void unpack(const std::string& file, const std::string& folder);
 
+// For a packed file that is taken in place of the list beside it (X.h5 for X.txt): throws DataError where it holds other
+// samples than the list names now, warns where a sample's cameras were written after it. A list of packed files, and one that
+// is not there, say nothing. Looks at names and times only.
+void check_packed_from(const std::string& packed, const std::string& list);
+
 // What a trainer calls with a configuration's dataset_path. A packed file, and a list of packed files, come back as they
 // are; sample folders are packed once into `cache_dir` at `image_size`; a list of both becomes a list in `cache_dir`. A
 // #split is kept. The cache name holds a hash of the list, the cameras and the images' sizes and times, so that changed data

@@ -34,8 +34,13 @@ void check(const TrainingData& d, const data::ViewReader& reader) {
 
 std::shared_ptr<const data::ViewReader> open_training_data(const TrainingData& d, Communicator& comm, const data::ViewReader* checked) {
   std::string path = d.packed;
-  if (comm.rank() == 0 && !std::filesystem::exists(path.substr(0, path.find('#'))))
-    path = data::ensure_packed(d.own.empty() ? d.list : d.own, d.cache.string(), d.image_size);
+  if (comm.rank() == 0) {
+    const std::string& source = d.own.empty() ? d.list : d.own;
+    if (std::filesystem::exists(path.substr(0, path.find('#'))))
+      data::check_packed_from(path, source);
+    else
+      path = data::ensure_packed(source, d.cache.string(), d.image_size);
+  }
   path = comm.broadcast_text(path, 0);
   auto reader = std::make_shared<data::ViewReader>(path);
   if (comm.rank() == 0 && !(checked && checked->path() == path)) check(d, *reader);

@@ -203,5 +203,26 @@ TEST(DamagedImages, CutOrChangedBytesAreRefused) {
   EXPECT_TRUE(mentions(message_of([&] { decode_image(huge, "huge.png"); }), {"huge.png", "16384 x 16384", "more than its 35 bytes can hold"}));
 }
 
+TEST(Pack, AFileBesideItsListMustHoldTheListsSamples) {
+  const TempFolder folder;
+  SceneOptions o;
+  o.views = 2, o.image_size = 8;
+  for (int i = 0; i < 3; ++i) write_sample(folder / make_scene(o, i).name, make_scene(o, i));
+  const std::string list = folder / "set.txt", packed = folder / "set.h5";
+  const auto name = [&](std::initializer_list<const char*> samples) {
+    std::ofstream out(list);
+    for (const char* s : samples) out << s << '\n';
+  };
+  name({"scene_000000", "scene_000001"});
+  pack(find_samples(list), packed, {});
+  EXPECT_NO_THROW(check_packed_from(packed, list));
+  EXPECT_NO_THROW(check_packed_from(packed, folder / "none.txt"));
+  name({"scene_000000", "scene_000002"});
+  EXPECT_TRUE(mentions(message_of([&] { check_packed_from(packed, list); }),
+                       {"set.h5", "set.txt", "1 of the list", "scene_000002", "scene_000001", "mfl_data pack", "--overwrite"}));
+  name({"set.h5"});
+  EXPECT_NO_THROW(check_packed_from(packed, list));
+}
+
 }  // namespace
 }  // namespace mfl::data::test

@@ -121,7 +121,7 @@ struct Tiny {
                                                                            .memory_bytes = std::size_t{1} << 30});
   }
   GenerateOptions options(const std::string& out) const {
-    return {.sampler = {.steps = 1}, .folder = folder / out, .settings = R"({"source": "a"})"};
+    return {.sampler = {.steps = 1}, .folder = folder / out, .settings = R"({"pipeline": "a"})", .source = [](std::int64_t i) { return text("pixels ", i); }};
   }
 };
 
@@ -164,7 +164,10 @@ TEST(InferGenerate, GoesOnWhereItStopped) {
   EXPECT_EQ(g.finished_before, 1);
   EXPECT_EQ(fs::last_write_time(kept), time);
   EXPECT_EQ(bytes_of(lost), before);
-  // Other settings: everything is made anew.
+  // Other pixels of one object, then other settings.
+  GenerateOptions changed = tiny.options("out");
+  changed.source = [](std::int64_t i) { return i == 1 ? "other" : text("pixels ", i); };
+  EXPECT_EQ(generate_views(*pipeline, set, *single, changed).made, 1);
   GenerateOptions other = tiny.options("out");
   other.seed = 43;
   EXPECT_EQ(generate_views(*pipeline, set, *single, other).made, 3);

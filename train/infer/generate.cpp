@@ -24,8 +24,8 @@ using mvdiffusion::ViewPipeline;
 
 namespace {
 
-// views.json of an object, if it is finished and was made with these settings.
-std::optional<ordered_json> finished(const fs::path& folder, const ordered_json& settings) {
+// views.json of an object, if it is finished and was made of this source with these settings.
+std::optional<ordered_json> finished(const fs::path& folder, const ordered_json& settings, const std::string& source) {
   std::error_code none;
   if (!fs::exists(folder / "views.json", none)) return std::nullopt;
   try {
@@ -33,7 +33,7 @@ std::optional<ordered_json> finished(const fs::path& folder, const ordered_json&
     const std::vector<std::byte> bytes = file->read(0, file->size());
     const auto* begin = reinterpret_cast<const char*>(bytes.data());
     const ordered_json j = ordered_json::parse(begin, begin + bytes.size(), nullptr, false);
-    if (!j.is_object() || j.value("settings", ordered_json()) != settings || !j.contains("views") || !j["views"].is_array()) return std::nullopt;
+    if (!j.is_object() || j.value("settings", ordered_json()) != settings || j.value("source", ordered_json()) != source || !j.contains("views") || !j["views"].is_array()) return std::nullopt;
     for (const auto& view : j["views"])
       if (!view.is_object() || !view.contains("file") || !view["file"].is_string() || !fs::exists(folder / view["file"].get<std::string>(), none))
         return std::nullopt;
@@ -88,11 +88,13 @@ Generated generate_views(ViewPipeline& pipeline, const ViewSet& set, Communicato
   settings["eta"] = o.sampler.eta;
   settings["seed"] = o.seed;
   auto folder = [&](std::int64_t i) { return o.in_place ? o.folder : o.folder / set.name(i); };
+  auto source = [&](std::int64_t i) { return o.source ? o.source(i) : std::string(); };
+  auto done = [&](std::int64_t i) { return finished(folder(i), settings, source(i)); };
 
   std::vector<std::int64_t> mine, missing;
   for (std::int64_t i = comm.rank(); i < set.size; i += comm.size()) mine.push_back(i);
   for (std::int64_t i : mine)
-    if (!finished(folder(i), settings)) missing.push_back(i);
+    if (!done(i)) missing.push_back(i);
   const auto total = static_cast<std::int64_t>(mine.size()), before = total - static_cast<std::int64_t>(missing.size());
   data::Progress progress(comm.size() == 1 ? "objects" : "objects of this rank");
   if (comm.rank() == 0 && before > 0) log_info(before, " of ", total, comm.size() == 1 ? " objects" : " objects of this rank", " are finished.");
@@ -118,7 +120,7 @@ Generated generate_views(ViewPipeline& pipeline, const ViewSet& set, Communicato
         list.push_back({{"file", view_file(v, prompt)}, {"slot", v}, {"prompt", prompt}, {"view", mvdiffusion::kPromptSlots[static_cast<std::size_t>(prompt)].name}});
       }
       write_panel(to / "grid.png", draw(s, views));
-      ordered_json j = {{"name", s.name}, {"settings", settings}, {"noise", s.noise}, {"views", list}};
+      ordered_json j = {{"name", s.name}, {"settings", settings}, {"source", source(missing[first + k])}, {"noise", s.noise}, {"views", list}};
       if (s.truth) {
         Metrics metrics = view_metrics(views, s);
         if (lpips) {
@@ -147,7 +149,7 @@ Generated generate_views(ViewPipeline& pipeline, const ViewSet& set, Communicato
     };
     std::vector<Sum> sums;
     for (std::int64_t i = 0; i < set.size; ++i) {
-      const std::optional<ordered_json> j = finished(folder(i), settings);
+      const std::optional<ordered_json> j = done(i);
       if (!j) throw_error<DataError>((folder(i) / "views.json").string(), " is missing after it was written. Is the folder seen by all ranks?");
       if (!j->contains("metrics")) continue;
       objects[set.name(i)] = (*j)["metrics"];

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
@@ -21,7 +22,8 @@ struct GenerateOptions {
   mvdiffusion::SamplerConfig sampler;
   std::uint64_t seed = 42;
   std::filesystem::path folder;
-  std::string settings;             // JSON object: what else the views follow from (pipeline, prompts, source)
+  std::string settings;             // JSON object: what else all views follow from (pipeline, prompts, ..)
+  std::function<std::string(std::int64_t)> source = {};   // of an object: a hash of its pixels; an object is made anew where it changed
   bool in_place = false;            // a set of one object: its files lie in `folder` itself
 };
 

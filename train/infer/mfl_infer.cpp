@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/dataset.h"
+#include "data/sha256.h"
 #include "models/weights/loss_networks.h"
 #include "runtime/log.h"
 #include "train/infer/generate.h"
@@ -54,28 +55,35 @@ nlohmann::ordered_json identity(const fs::path& folder) {
   const fs::path file = mvdiffusion::component_weights(folder);
   return {{"file", fs::absolute(file).lexically_normal().string()},
           {"bytes", fs::file_size(file)},
-          {"time", std::chrono::duration_cast<std::chrono::seconds>(fs::last_write_time(file).time_since_epoch()).count()}};
+          {"time", std::chrono::duration_cast<std::chrono::seconds>(std::chrono::file_clock::to_sys(fs::last_write_time(file)).time_since_epoch()).count()}};
 }
 
-ViewSet image_set(const Arguments& a, std::int64_t side, std::vector<std::string>& names, nlohmann::ordered_json& settings) {
-  auto samples = std::make_shared<std::vector<ViewSample>>();
-  auto hashes = nlohmann::ordered_json::array();
+ViewSet image_set(const Arguments& a, std::int64_t side, GenerateOptions& g) {
+  struct Image {
+    ViewSample sample;
+    std::string sha256;
+  };
+  auto images = std::make_shared<std::vector<Image>>();
   for (const std::string& path : a.images) {
     const InputImage im = read_input_image(path, side, background(a.background));
     const std::string name = fs::path(path).stem().string();
-    if (std::find(names.begin(), names.end(), name) != names.end())
-      throw_error<ConfigError>("Two images are called ", name, "; their views would lie in one folder. Give them one at a time, each with its own --out.");
-    names.push_back(name);
-    hashes.push_back(im.sha256);
-    ViewSample s{.name = name, .noise = noise_number(im.pixels), .reference = im.pixels, .prompts = {0, 1, 2, 3, 4, 5}};
-    samples->push_back(std::move(s));
+    for (const Image& other : *images)
+      if (other.sample.name == name)
+        throw_error<ConfigError>("Two images are called ", name, "; their views would lie in one folder. Give them one at a time, each with its own --out.");
+    Image& image = images->emplace_back();
+    image.sha256 = im.sha256;
+    image.sample.name = name;
+    image.sample.noise = noise_number(im.pixels);
+    image.sample.reference = im.pixels;
+    image.sample.prompts = {0, 1, 2, 3, 4, 5};
   }
-  settings["source"] = a.images.size() == 1 ? hashes[0] : nlohmann::ordered_json("image files");
-  return {static_cast<std::int64_t>(samples->size()), [samples](std::int64_t i) { return (*samples)[static_cast<std::size_t>(i)]; },
-          [samples](std::int64_t i) { return (*samples)[static_cast<std::size_t>(i)].name; }};
+  auto at = [images](std::int64_t i) -> const Image& { return (*images)[static_cast<std::size_t>(i)]; };
+  g.source = [at](std::int64_t i) { return at(i).sha256; };
+  g.in_place = images->size() == 1;
+  return {static_cast<std::int64_t>(images->size()), [at](std::int64_t i) { return at(i).sample; }, [at](std::int64_t i) { return at(i).sample.name; }};
 }
 
-ViewSet packed_set(const Arguments& a, std::int64_t side, int views, nlohmann::ordered_json& settings) {
+ViewSet packed_set(const Arguments& a, std::int64_t side, int views, nlohmann::ordered_json& settings, GenerateOptions& g) {
   std::string path = a.dataset;
   if (!a.split.empty()) {
     if (path.find('#') != std::string::npos)
@@ -84,8 +92,15 @@ ViewSet packed_set(const Arguments& a, std::int64_t side, int views, nlohmann::o
   }
   auto reader = std::make_shared<const data::ViewReader>(path);
   if (reader->size() == 0) throw_error<DataError>(path, " has no samples.");
-  settings["source"] = reader->content_hash();
   settings["reference"] = a.reference, settings["view_order"] = a.order;
+  g.source = [reader](std::int64_t sample) {
+    data::Sha256 all;
+    for (int v = 0; v < reader->views(sample); ++v) {
+      const data::Hash& h = reader->pixel_hash(sample, v);
+      all.add(h.data(), h.size());
+    }
+    return data::hex(all.finish());
+  };
   std::optional<int> reference;
   if (a.reference != "random") try {
       reference = std::stoi(a.reference);
@@ -155,11 +170,10 @@ int run(const Arguments& a) {
                                        {"unet", identity(a.unet.empty() ? files.component("unet") : mvdiffusion::component_folder(a.unet, "unet"))},
                                        {"prompts", fs::absolute(o.prompts).lexically_normal().string()},
                                        {"compute", a.compute}, {"encoders", a.encoders}, {"background", a.background}};
-    std::vector<std::string> names;
-    const ViewSet set = a.dataset.empty() ? image_set(a, pipeline.image_size(), names, settings)
-                                          : packed_set(a, pipeline.image_size(), static_cast<int>(pipeline.views()), settings);
+    if (!a.vgg16.empty() || !a.lpips.empty()) settings["lpips"] = {a.vgg16, a.lpips};
+    const ViewSet set = a.dataset.empty() ? image_set(a, pipeline.image_size(), g)
+                                          : packed_set(a, pipeline.image_size(), static_cast<int>(pipeline.views()), settings, g);
     g.settings = settings.dump();
-    g.in_place = a.dataset.empty() && set.size == 1;
     std::optional<LpipsNetwork> lpips;
     if (!a.vgg16.empty() || !a.lpips.empty())
       lpips.emplace(pipeline.stream(), o.compute, weights::LossNetworkSources{.vgg16 = a.vgg16, .lpips = a.lpips});

@@ -39,14 +39,15 @@ Tensor to_device(const Stream& s, Arena& a, const Tensor& host) {
   return d;
 }
 
-// One sample: render [V, H, W, 3], target [V, H, W, 3 or 4], host; the first `inputs` views were the model's input.
-void add_sample(MetricSums& sums, const Tensor& render, const Tensor& target, std::int64_t inputs,
+// One sample: render [V, H, W, 3], target [V, H, W, 3 or 4], background [3], host; the first `inputs` views were the model's
+// input.
+void add_sample(MetricSums& sums, const Tensor& render, const Tensor& target, const float* background, std::int64_t inputs,
                 const gslrm::LossConfig& losses) {
   if (losses.clamp_rendering) {   // as the losses see it: what is brighter than white is white
     float* x = render.data<float>();
     for (std::int64_t i = 0; i < render.numel(); ++i) x[i] = std::clamp(x[i], 0.0f, 1.0f);
   }
-  const ViewScores s = score_views(render, target, losses.background_color_target, losses.mask_iou_threshold);
+  const ViewScores s = score_views(render, target, {background[0], background[1], background[2]}, losses.mask_iou_threshold);
   sums.add("psnr", mean(s.psnr));
   sums.add("ssim", mean(s.ssim));
   if (const auto held = s.psnr.begin() + inputs; held != s.psnr.end())
@@ -87,7 +88,8 @@ ValidationResult Validation::run(std::int64_t pass) {
   ValidationResult result;
   MetricSums sums;
   for (std::int64_t step = 0, steps = loader.steps_per_epoch(); step < steps; ++step) {
-    if (loader.next().size() == 0) break;
+    const data::Batch& host = loader.next();
+    if (host.size() == 0) break;
     stage_.step.begin_step();
     const data::Batch batch = loader.upload(s, stage_.step);
     const GslrmStage::Rendered r = stage_.render({batch.input.image, batch.input.c2w, batch.input.fxfycxcy}, {batch.image, batch.c2w, batch.fxfycxcy});
@@ -95,7 +97,8 @@ ValidationResult Validation::run(std::int64_t pass) {
     s.synchronize();
     const Shape v = image.shape(), per_view{v[1], v[2], v[3], 3}, per_target{v[1], v[2], v[3], target.shape()[4]};
     for (std::int64_t b = 0; b < batch.size(); ++b) {
-      add_sample(sums, image.rows(b, 1).reshape(per_view), target.rows(b, 1).reshape(per_target), V_in, c.training.losses);
+      add_sample(sums, image.rows(b, 1).reshape(per_view), target.rows(b, 1).reshape(per_target),
+                 host.background.data<float>() + 3 * b, V_in, c.training.losses);
       if (lpips) {
         Ctx cx = stage_.context();
         cx.saving = false;
@@ -117,7 +120,7 @@ ValidationResult Validation::run(std::int64_t pass) {
   for (const auto& [name, value] : result.metrics)
     if (name == "empty_renders" && value > 0)
       log_warning("validation at pass ", pass, ": ", value * 100, " % of the samples have nothing in their renders although the "
-                  "subject is there; a high PSNR on a white background hides that");
+                  "subject is there; a high PSNR hides that where most of a picture is background");
   return result;
 }
 

@@ -6,12 +6,16 @@
 #include "kernels/elementwise/cast.h"
 #include "kernels/optim/ema.h"
 #include "models/mvdiffusion/schedulers.h"
+#include "train/host_memory.h"
 
 namespace mfl {
 
-EmaWeights::EmaWeights(const Stream& s, Arena& arena, ParamStore& store, double limit)
-    : store_(store), shadow_(arena.empty({store.flat_numel()}, store.precision().accum, {"moving average of parameters"})),
-      limit_(limit) {
+EmaWeights::EmaWeights(const Stream& s, Arena& arena, ParamStore& store, double limit, bool on_host)
+    : store_(store), limit_(limit) {
+  const Purpose purpose{"moving average of parameters"};
+  const Shape flat{store.flat_numel()};
+  const DType accum = store.precision().accum;
+  shadow_ = on_host ? on_host_for(arena.device(), flat, accum, purpose) : arena.empty(flat, accum, purpose);
   copy(s, store.values(), shadow_);
 }
 

@@ -14,7 +14,8 @@ namespace mfl {
 class EmaWeights {
  public:
   // A copy of the present values; no update yet. The store must be sealed and outlive this.
-  EmaWeights(const Stream&, Arena&, ParamStore&, double limit = 0.9999);
+  // `on_host`: it lives in host memory (host_memory.h).
+  EmaWeights(const Stream&, Arena&, ParamStore&, double limit = 0.9999, bool on_host = false);
 
   // After every update of the parameters (also after one that was left out).
   void update(const Stream&);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "runtime/backend.h"
+#include "train/host_memory.h"
 
 namespace mfl {
 
@@ -41,8 +42,10 @@ Optimizer::Optimizer(const Stream& stream, Arena& arena, ParamStore& store, Opti
   }
   if (segments.empty()) throw_error<ConfigError>("every parameter is frozen; training.freeze_layers leaves nothing to train");
   const DType accum = store.precision().accum;
-  exp_avg_ = arena.empty({store.flat_numel()}, accum, {"optimizer moments"});
-  exp_avg_sq_ = arena.empty({store.flat_numel()}, accum, {"optimizer moments"});
+  const Purpose moments{"optimizer moments"};
+  for (Tensor* m : {&exp_avg_, &exp_avg_sq_})
+    *m = config_.moments_on_host ? on_host_for(arena.device(), {store.flat_numel()}, accum, moments)
+                                 : arena.empty({store.flat_numel()}, accum, moments);
   fill_zero(stream, exp_avg_);
   fill_zero(stream, exp_avg_sq_);
   const std::vector<std::int64_t> table = chunk_table(segments);

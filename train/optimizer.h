@@ -30,6 +30,7 @@ struct OptimizerConfig {
   double beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
   ParamGroups groups = ParamGroups::matrices_decay(0.05);
   double max_norm = 1;           // clip; <= 0: none
+  bool moments_on_host = false;  // host_memory.h
   double allowed_factor = 20;    // a norm above allowed_factor * max_norm leaves the step out; <= 0: no rule
 };
 

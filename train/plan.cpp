@@ -34,7 +34,8 @@ MemoryPlan measure(const GslrmConfig& config, int segment) {
   for (ParamStore* n : stage.metric_networks.stores()) p.metric_parameters += n->numel();
   p.forward_flops = stage.model.forward_flops();
   p.state = lines_of(stage.weights.peak_uses());
-  p.state_bytes = committed_bytes(stage.weights.peak_bytes());
+  p.state_peak = stage.weights.peak_bytes();
+  p.state_bytes = committed_bytes(p.state_peak);
 
   Tensor terms = stage.step.empty({gslrm::kTerms}, stage.params.precision().accum, {"loss terms"});
   {
@@ -60,7 +61,8 @@ MemoryPlan measure(const GslrmConfig& config, int segment) {
     }
     p.validation_bytes = stage.step.step_peak_bytes();
   }
-  p.step_bytes = committed_bytes(stage.step.peak_bytes());
+  p.step_peak = stage.step.peak_bytes();
+  p.step_bytes = committed_bytes(p.step_peak);
   const TrainingConfig& t = config.training;
   const std::size_t B = std::size_t(t.dataloader.batch_size_per_gpu), V = std::size_t(t.dataset.num_views);
   const std::size_t C = t.dataset.remove_alpha ? 3 : 4, S = std::size_t(stage.spec.image_size);

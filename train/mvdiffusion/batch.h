@@ -26,8 +26,8 @@ struct ObjectOptions {
   int views = 6, side = 512;                    // slots; images are resized to side x side
   ReferenceRule rule = ReferenceRule::fixed;
   int reference = 0;                            // of the fixed rule
-  data::Background background;
-  std::optional<Jitter> jitter;
+  data::Background background = {};
+  std::optional<Jitter> jitter = {};
   std::int64_t limit = 0;                       // > 0: the first objects only, each the same at every use
   std::uint64_t seed = 42;
 };

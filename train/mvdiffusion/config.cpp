@@ -88,6 +88,7 @@ void visit_keys(Visitor& v, Config& c) {
   v("mfl.device", o.device);
   v("mfl.compute", o.compute);
   v("mfl.recompute", o.recompute);
+  v("mfl.offload", o.offload);
   v("mfl.keep_best", o.keep_best);
   v("mfl.log_dir", o.log_dir);
   v("mfl.overfit", o.overfit);
@@ -179,6 +180,8 @@ void check_training(const Rules& r, const TrainConfig& c) {
     r.require(*c.checkpoints_total_limit > 0, "checkpoints_total_limit", "must be positive, not ", *c.checkpoints_total_limit,
               "; leave it out to keep all.");
   r.require(c.validation_steps >= 0, "validation_steps", "must not be negative, got ", c.validation_steps, '.');
+  r.require(c.validation_steps == 0 || c.validation_dataset.path.empty() || c.img_wh >= 16, "validation_steps",
+            "must be 0 where img_wh is below 16: SSIM and LPIPS need larger images.");
   r.require(c.condition_drop_rate >= 0 && 3 * c.condition_drop_rate <= 1, "condition_drop_rate", "must be in [0, 1/3], not ",
             c.condition_drop_rate, ": three kinds of drop have this probability each.");
   r.require(c.drop_type == "drop_as_a_whole", "drop_type", "must be drop_as_a_whole, not \"", c.drop_type,
@@ -194,6 +197,7 @@ void check_own(const Rules& r, const TrainConfig::Mfl& o) {
   check_device(r, "mfl.device", o.device);
   r.one_of("mfl.compute", o.compute, {"auto", "bf16", "f32"});
   r.one_of("mfl.recompute", o.recompute, {"auto", "none", "block"});
+  r.one_of("mfl.offload", o.offload, {"none", "moments"});
   r.require(o.overfit >= 0, "mfl.overfit", "must not be negative, got ", o.overfit, '.');
   r.require(o.max_skipped > 0, "mfl.max_skipped", "must be positive, not ", o.max_skipped, '.');
   r.require(o.print_every > 0, "mfl.print_every", "must be positive, not ", o.print_every, '.');
@@ -248,6 +252,9 @@ DType TrainConfig::compute() const {
   return mixed_precision == "no" ? DType::f32 : DType::bf16;
 }
 bool TrainConfig::recompute() const { return mfl.recompute == "auto" ? gradient_checkpointing : mfl.recompute == "block"; }
+Offload TrainConfig::offload() const {
+  return mfl.offload == "moments" ? Offload::moments : Offload::none;
+}
 ReferenceRule TrainConfig::reference_rule() const {
   return reference_view_idx == "random" ? ReferenceRule::random : reference_view_idx == "ring" ? ReferenceRule::ring : ReferenceRule::fixed;
 }

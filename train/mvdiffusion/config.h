@@ -18,6 +18,9 @@
 
 namespace mfl::mvdiffusion {
 
+// What lives in host memory and crosses the bus once an update: nothing; moments and moving average.
+enum class Offload : std::uint8_t { none, moments };
+
 struct TrainConfig {
   int n_views = 0;                                // required; views of an object, and slots of the network
   int img_wh = 0;                                 // required; side of the images
@@ -95,6 +98,7 @@ struct TrainConfig {
     std::string device = "auto";                  // auto, cpu, cuda, cuda:N
     std::string compute = "auto";                 // auto (by mixed_precision), bf16, f32
     std::string recompute = "auto";               // auto (by gradient_checkpointing), none, block
+    std::string offload = "none";                 // to host memory: none, moments (and the moving average)
     std::string keep_best = "psnr";               // validation metric, at the first guidance scale where it names none; none
     std::string log_dir;                          // empty: logging_dir
     int overfit = 0;                              // > 0: train and validate on the first N objects, without augmentation
@@ -125,6 +129,7 @@ struct TrainConfig {
 
   DType compute() const;                                   // bf16 or f32
   bool recompute() const;
+  Offload offload() const;
   ReferenceRule reference_rule() const;
   int reference_view() const;                              // where the rule is fixed
   ViewMode view_mode() const;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <functional>
+
 #include "train/background_save.h"
 #include "train/mvdiffusion/checkpoint.h"
 #include "train/mvdiffusion/stage.h"
@@ -30,7 +32,7 @@ ObjectBatch unknown_batch(const TrainConfig& c) {
 MemoryPlan plan_training(const TrainConfig& c) {
   std::optional<PipelineFiles> files;
   if (fs::exists(c.pretrained_model_name_or_path)) files.emplace(c.pretrained_model_name_or_path);
-  Stage stage(c, files ? &*files : nullptr, {.device = kMeta, .compute = c.compute(), .recompute = c.recompute()});
+  Stage stage(c, files ? &*files : nullptr, {.device = kMeta, .compute = c.compute(), .offload = c.offload(), .recompute = c.recompute()});
   MemoryPlan p;
   p.parameters = stage.params.numel();
   for (const Param& x : stage.params.all()) p.trainable += x.trainable ? x.numel() : 0;
@@ -40,7 +42,8 @@ MemoryPlan plan_training(const TrainConfig& c) {
   const DType accum = stage.params.precision().accum;
   const Tensor losses = stage.weights.empty({c.gradient_accumulation_steps, 1}, accum, {"loss terms"});
   p.state = lines_of(stage.weights.peak_uses());
-  p.state_bytes = committed_bytes(stage.weights.peak_bytes());
+  p.state_peak = stage.weights.peak_bytes();
+  p.state_bytes = committed_bytes(p.state_peak);
   StepEncoder encoder(stage.encoders, nullptr, c.mfl.cache.chunk);
   const ObjectBatch batch = unknown_batch(c);
   {
@@ -54,8 +57,11 @@ MemoryPlan plan_training(const TrainConfig& c) {
     p.modules = modules.lines();
   }
   p.peak = lines_of(stage.step.peak_uses());
-  p.step_bytes = committed_bytes(stage.step.peak_bytes());
+  p.step_peak = stage.step.peak_bytes();
+  p.step_bytes = committed_bytes(p.step_peak);
   const Trained trained{stage.stream, stage.params, *stage.optimizer, stage.ema ? &*stage.ema : nullptr, {}};
+  if (c.offload() != Offload::none) p.host.push_back({"optimizer moments", 2 * stage.optimizer->exp_avg().bytes()});
+  if (c.offload() != Offload::none && stage.ema) p.host.push_back({"moving average of parameters", stage.ema->shadow().bytes()});
   p.host.push_back({"checkpoint staging", std::size_t(CheckpointWriter::staging_bytes(trained))});
   p.host.push_back({"batches ahead", 3 * batch.images.size() * std::size_t(c.img_wh) * std::size_t(c.img_wh) * 3 * 4});
   p.library_bytes = library_bytes();
@@ -74,13 +80,31 @@ std::string describe(const TrainConfig& c, const MemoryPlan& p, std::size_t memo
                    name_of(c.compute()), c.recompute() ? "blocks recomputed" : "all activations kept", c.use_ema ? "on" : "off"));
   out += tables(p);
   if (memory_bytes == 0) return out;
-  std::vector<std::string> remedies;
-  if (!c.recompute()) remedies.push_back("mfl.recompute=block would keep only the input of every block of the down and up levels");
-  if (c.train_batch_size > 1)
-    remedies.push_back(fmt::format("train_batch_size=1 with gradient_accumulation_steps={} gives the same update",
-                                   c.gradient_accumulation_steps * c.train_batch_size));
-  if (c.compute() == DType::f32) remedies.push_back("mfl.compute=bf16 halves activations and encoders");
-  return out + verdict(p, memory_bytes, remedies);
+  out += verdict(p, memory_bytes, {});
+  if (p.total() <= memory_bytes) return out;
+  // What makes it fit, one change after the other, each planned.
+  TrainConfig smaller = c;
+  std::string set;
+  auto change = [&](bool applies, const std::string& keys, const std::function<void()>& apply) {
+    if (!applies) return false;
+    apply();
+    set += " --set " + keys;
+    const std::size_t total = plan_training(smaller).total();
+    line(fmt::format("  {:>10}  {}{}", human_bytes(total), total <= memory_bytes ? "fits with" : "not yet with", set));
+    return total <= memory_bytes;
+  };
+  const std::int64_t objects = std::int64_t{c.gradient_accumulation_steps} * c.train_batch_size;
+  if (change(c.compute() == DType::f32, "mfl.compute=bf16", [&] { smaller.mfl.compute = "bf16"; }) ||
+      change(!c.recompute(), "mfl.recompute=block", [&] { smaller.mfl.recompute = "block"; }) ||
+      change(c.train_batch_size > 1, fmt::format("train_batch_size=1 --set gradient_accumulation_steps={}", objects), [&] {
+        smaller.train_batch_size = 1;
+        smaller.gradient_accumulation_steps = int(objects);
+      }) ||
+      change(c.offload() == Offload::none, "mfl.offload=moments", [&] { smaller.mfl.offload = "moments"; }) ||
+      change(c.mfl.cache.chunk > 1, "mfl.cache.chunk=1", [&] { smaller.mfl.cache.chunk = 1; }))
+    return out;
+  line("  a smaller img_wh needs less; what is left is mostly f32 parameters, gradients and the frozen encoders");
+  return out;
 }
 
 }  // namespace mfl::mvdiffusion

@@ -71,8 +71,8 @@ Stage::Stage(const TrainConfig& config, const PipelineFiles* files, StageOptions
       stream, weights, params,
       OptimizerConfig{.beta1 = config.adam_beta1, .beta2 = config.adam_beta2, .eps = config.adam_epsilon,
                       .groups = ParamGroups::embeddings_apart(config.adam_weight_decay, config.camera_embedding_lr_mult),
-                      .max_norm = config.max_grad_norm.value_or(0), .allowed_factor = 0});
-  if (config.use_ema) ema.emplace(stream, weights, params);
+                      .max_norm = config.max_grad_norm.value_or(0), .moments_on_host = o.offload != Offload::none, .allowed_factor = 0});
+  if (config.use_ema) ema.emplace(stream, weights, params, 0.9999, o.offload != Offload::none);
   if (config.validation_steps > 0 && !config.val_data().empty() && ::mfl::weights::missing_for_lpips(lpips_sources(config)).empty()) {
     gslrm::LossConfig only_lpips;
     only_lpips.lpips_loss_weight = 1;

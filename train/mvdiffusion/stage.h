@@ -24,6 +24,7 @@ namespace mfl::mvdiffusion {
 struct StageOptions {
   Device device{};
   DType compute = DType::f32;
+  Offload offload = Offload::none;
   bool recompute = false;           // blocks of the down and up levels are rebuilt in backward
   std::size_t memory_bytes = 0;     // of the device; bounds the arenas. 0: ask the device
 };

@@ -66,7 +66,7 @@ class Trainer {
         files_(config.pretrained_model_name_or_path),
         set_(std::make_shared<ObjectSet>(open_data(config, config.train_data(), config.mfl.data.train, config.train_dataset.path, comm),
                                          object_options(config))),
-        stage_(config, &files_, {.device = comm.device(), .compute = config.compute(), .recompute = config.recompute(),
+        stage_(config, &files_, {.device = comm.device(), .compute = config.compute(), .offload = config.offload(), .recompute = config.recompute(),
                                 .memory_bytes = launch.memory_bytes}),
         report_(leader_, {.folder = config.log_dir(), .print_every = config.mfl.print_every, .log_every = 1,
                           .clip_norm = config.max_grad_norm.value_or(0), .allowed_factor = 0, .max_skipped = config.mfl.max_skipped,

@@ -66,7 +66,7 @@ Findings check_splits(const Subject& subject, const SplitTable& t) {
                         " % of them beside a training frame in time, the nearest ", t.nearest, " frames away"),
                    "mfl_data preprocess --split time"});
   else if (t.nearest >= 0 && t.nearest < 50 && subject.total > 100)
-    out.push_back({Severity::note, "little time between training and validation", "", "a gap of a second",
+    out.push_back({Severity::note, "few frames between training and validation", "", "50 or more, a second of most recordings",
                    text(t.nearest, " frames"), ""});
   return out;
 }

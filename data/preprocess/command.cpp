@@ -96,11 +96,12 @@ void run(const Arguments& a) {
       std::printf(" view %zu %s (%.0f deg off)%s", v, kSlotNames[r.prompt_slot[v]],
                   static_cast<double>(r.slot_error[v]), v + 1 < r.prompt_slot.size() ? "," : "");
   std::printf("\n");
-  if (r.written)
-    std::printf(
-        "  animal       the centroid rays miss each other by %.2f of the recording's units; it covers %.2f %% of a "
-        "view; --zoom %.2f is the largest that cuts none of these\n",
-        r.centroid_miss, 100 * r.foreground, r.largest_zoom);
+  if (r.written) {
+    std::printf("  animal       the centroid rays miss each other by %.2f of the recording's units; it covers %.2f %% of a view",
+                r.centroid_miss, 100 * r.foreground);
+    if (!o.allow_clipped) std::printf("; --zoom %.2f is the largest that cuts none of these", r.largest_zoom);
+    std::printf("\n");
+  }
   if (o.split == SplitMode::random && r.plan.distance_seconds < 1)
     log_warning("--split random puts neighbouring frames into training and validation (", r.plan.distance_seconds,
                 " s apart in the median): validation figures will look better than they are. --split time does not");

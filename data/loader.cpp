@@ -1,21 +1,13 @@
 #include "data/loader.h"
 
 #include <algorithm>
-#include <chrono>
-#include <condition_variable>
 #include <cstring>
-#include <deque>
 #include <exception>
-#include <mutex>
-#include <optional>
-#include <thread>
 
 #include "runtime/log.h"
 
 namespace mfl::data {
 namespace {
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 BatchViews pinned_views(std::int64_t B, std::int64_t V, std::int64_t side, std::int64_t channels) {
   return {Tensor::pinned({B, V, side, side, channels}, DType::f32, {"batch image"}), Tensor::pinned({B, V, 4, 4}, DType::f32, {"batch cameras"}),
@@ -33,9 +25,6 @@ struct Slot {
   std::vector<SamplePlan> plans;
   std::vector<RawView> raw;         // one per view of the batch
   std::vector<std::exception_ptr> errors;   // the same, so that the first in order is reported
-  int left = 0;                     // views not yet done
-  enum class State { free, filling, ready } state = State::free;
-  std::optional<Event> uploaded;
 };
 
 }  // namespace
@@ -43,22 +32,13 @@ struct Slot {
 struct Loader::Impl {
   std::shared_ptr<const Dataset> dataset;
   Sampler sampler;
-  LoaderOptions options;
-  std::vector<Slot> ring;
-  std::uint64_t next_step;
-  Slot* current = nullptr;
-  double last_wait = 0, total_wait = 0;
+  std::vector<Slot> slots;
+  BatchRing ring;                   // last: its threads end before what they fill
 
-  std::mutex mutex;                 // guards states, `left`, the queue and `stop`
-  std::condition_variable changed;
-  std::deque<std::pair<Slot*, int>> queue;
-  bool stop = false;
-  std::vector<std::thread> threads;
-
-  Impl(std::shared_ptr<const Dataset> d, SamplerOptions s, LoaderOptions o)
-      : dataset(std::move(d)), sampler(s), options(o), ring(o.workers > 0 ? std::max(o.prefetch, 2) : 1), next_step(o.first_step) {
+  Impl(std::shared_ptr<const Dataset> d, SamplerOptions s, LoaderOptions o) : dataset(std::move(d)), sampler(s), ring(o) {
+    slots.resize(ring.size());
     const std::int64_t B = s.batch, S = dataset->options().image_size, C = dataset->channels();
-    for (Slot& slot : ring) {
+    for (Slot& slot : slots) {
       Batch& b = slot.full;
       static_cast<BatchViews&>(b) = pinned_views(B, dataset->num_views(), S, C);
       b.input = inputs() ? pinned_views(B, inputs(), S, C) : static_cast<const BatchViews&>(b);
@@ -71,21 +51,9 @@ struct Loader::Impl {
       b.separate_inputs = inputs() > 0;
       slot.raw.resize(B * views());
     }
-    if (options.workers > 0) {
-      threads.emplace_back([this] { read_ahead(); });
-      for (int w = 0; w < options.workers; ++w) threads.emplace_back([this] { work(); });
-    }
-  }
-
-  ~Impl() {
-    {
-      const std::lock_guard lock(mutex);
-      stop = true;
-    }
-    changed.notify_all();
-    for (std::thread& t : threads) t.join();
-    for (Slot& s : ring)
-      if (s.uploaded) s.uploaded->synchronize();
+    ring.start({.begin = [this](std::size_t at, std::uint64_t step) { return begin(slots[at], step); },
+                .read = [this](std::size_t at, int item) { read(slots[at], item); },
+                .fill = [this](std::size_t at, int item) { decode(slots[at], item); }});
   }
 
   // Of a plan: separate inputs first, then the supervised views.
@@ -97,8 +65,9 @@ struct Loader::Impl {
     return {&s.full, i * dataset->num_views() + k - inputs()};
   }
 
-  // Picks, cameras and names of a step; everything but pixels. Errors go to the sample's first view.
-  void begin(Slot& s, std::uint64_t step) {
+  // Picks, cameras and names of a step; everything but pixels. Errors go to all of a sample's views.
+  // The step's number of views.
+  int begin(Slot& s, std::uint64_t step) {
     const std::int64_t V = views();
     const std::vector<Pick> picks = sampler.picks(step);
     const std::int64_t B = static_cast<std::int64_t>(picks.size());
@@ -131,6 +100,7 @@ struct Loader::Impl {
       }
       std::memcpy(f.background.data<float>() + i * 3, p.background.data(), 3 * sizeof(float));
     }
+    return static_cast<int>(s.errors.size());
   }
 
   void read(Slot& s, int item) {
@@ -170,80 +140,8 @@ struct Loader::Impl {
       std::memcpy(to + y * c * C, image + ((corner[1] + y) * S + corner[0]) * C, std::size_t(c * C) * sizeof(float));
   }
 
-  // ---- threads ----
-  void read_ahead() {
-    for (std::uint64_t step = options.first_step;; ++step) {
-      Slot& s = ring[step % ring.size()];
-      {
-        std::unique_lock lock(mutex);
-        changed.wait(lock, [&] { return stop || s.state == Slot::State::free; });
-        if (stop) return;
-        s.state = Slot::State::filling;
-      }
-      if (s.uploaded) s.uploaded->synchronize();
-      begin(s, step);
-      const int items = static_cast<int>(s.errors.size());
-      {
-        const std::lock_guard lock(mutex);
-        s.left = items;
-        if (items == 0) s.state = Slot::State::ready;
-      }
-      if (items == 0) changed.notify_all();
-      for (int i = 0; i < items; ++i) {
-        read(s, i);
-        {
-          const std::lock_guard lock(mutex);
-          if (stop) return;
-          queue.emplace_back(&s, i);
-        }
-        changed.notify_all();
-      }
-    }
-  }
-
-  void work() {
-    for (;;) {
-      std::pair<Slot*, int> task;
-      {
-        std::unique_lock lock(mutex);
-        changed.wait(lock, [&] { return stop || !queue.empty(); });
-        if (stop) return;
-        task = queue.front();
-        queue.pop_front();
-      }
-      decode(*task.first, task.second);
-      bool ready = false;
-      {
-        const std::lock_guard lock(mutex);
-        ready = --task.first->left == 0;
-        if (ready) task.first->state = Slot::State::ready;
-      }
-      if (ready) changed.notify_all();
-    }
-  }
-
   const Batch& next() {
-    const double start = now();
-    Slot& s = ring[next_step % ring.size()];
-    if (options.workers > 0) {
-      std::unique_lock lock(mutex);
-      if (current) {
-        current->state = Slot::State::free;
-        changed.notify_all();
-      }
-      changed.wait(lock, [&] { return s.state == Slot::State::ready; });
-    } else {
-      if (s.uploaded) s.uploaded->synchronize();
-      begin(s, next_step);
-      for (int i = 0; i < static_cast<int>(s.errors.size()); ++i) {
-        read(s, i);
-        decode(s, i);
-      }
-    }
-    current = &s;
-    ++next_step;
-    last_wait = now() - start;
-    total_wait += last_wait;
+    Slot& s = slots[ring.next()];
     for (const auto& e : s.errors)
       if (e) std::rethrow_exception(e);
     Batch& b = s.batch;
@@ -262,7 +160,6 @@ struct Loader::Impl {
 };
 
 Loader::Loader(std::shared_ptr<const Dataset> dataset, SamplerOptions sampler, LoaderOptions options) {
-  MFL_CHECK(options.workers >= 0 && options.prefetch >= 1, "loader: ", options.workers, " workers, ", options.prefetch, " batches ahead");
   if (sampler.size <= 0 || sampler.size > dataset->size()) sampler.size = dataset->size();
   impl_ = std::make_unique<Impl>(std::move(dataset), sampler, options);
   if (impl_->sampler.wraps())
@@ -274,32 +171,28 @@ Loader::~Loader() = default;
 const Batch& Loader::next() { return impl_->next(); }
 
 Batch Loader::upload(const Stream& stream, Arena& arena) {
-  MFL_CHECK(impl_->current, "loader: upload before the first next()");
-  Slot& s = *impl_->current;
-  Batch out = s.batch;
+  const Batch& filled = impl_->slots[impl_->ring.current()].batch;
+  Batch out = filled;
   if (out.size() == 0) return out;
   const auto move = [&](const Tensor& from, Tensor& to) {
     if (!from) return;
     to = arena.empty(from.shape(), from.dtype(), {"batch"});
     copy(stream, from, to);
   };
-  for (const auto t : kTensors) move(s.batch.*t, out.*t);
+  for (const auto t : kTensors) move(filled.*t, out.*t);
   if (out.separate_inputs)
-    for (const auto t : kTensors) move(s.batch.input.*t, out.input.*t);
+    for (const auto t : kTensors) move(filled.input.*t, out.input.*t);
   else
     out.input = out;
-  move(s.batch.background, out.background);
-  move(s.batch.target, out.target);
-  move(s.batch.target_fxfycxcy, out.target_fxfycxcy);
-  if (stream.device().is_cuda()) {
-    if (!s.uploaded) s.uploaded.emplace(stream.device());
-    stream.record(*s.uploaded);
-  }
+  move(filled.background, out.background);
+  move(filled.target, out.target);
+  move(filled.target_fxfycxcy, out.target_fxfycxcy);
+  impl_->ring.uploaded(stream);
   return out;
 }
 
 std::int64_t Loader::steps_per_epoch() const { return impl_->sampler.steps_per_epoch(); }
-double Loader::last_wait_seconds() const { return impl_->last_wait; }
-double Loader::total_wait_seconds() const { return impl_->total_wait; }
+double Loader::last_wait_seconds() const { return impl_->ring.last_wait_seconds(); }
+double Loader::total_wait_seconds() const { return impl_->ring.total_wait_seconds(); }
 
 }  // namespace mfl::data

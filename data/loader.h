@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "data/batch_ring.h"
 #include "data/dataset.h"
 #include "runtime/arena.h"
 #include "runtime/stream.h"
@@ -32,12 +33,6 @@ struct Batch : BatchViews {
   bool separate_inputs = false;     // no supervised view is an input; else the first num_input_views are
   int supervised_inputs() const { return separate_inputs ? 0 : num_input_views; }
   std::int64_t size() const { return static_cast<std::int64_t>(names.size()); }
-};
-
-struct LoaderOptions {
-  int workers = 4;               // 0: everything in next(), no thread
-  int prefetch = 3;              // batches in the ring
-  std::uint64_t first_step = 0;  // where a resumed run goes on
 };
 
 class Loader {

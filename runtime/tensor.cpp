@@ -30,9 +30,10 @@ Tensor Tensor::on_heap(Shape shape, DType dtype, Device device, Purpose purpose)
   return Tensor(block, shape, dtype);
 }
 
-Tensor Tensor::pinned(Shape shape, DType dtype, Purpose purpose) {
+Tensor Tensor::pinned(Shape shape, DType dtype, Purpose purpose, Device seen_by) {
   auto* block = new detail::Block;
   block->bytes = static_cast<std::size_t>(shape.numel()) * size_of(dtype);
+  block->device = seen_by;
   block->purpose = purpose;
   block->release = [](detail::Block* b) noexcept {
     backend::deallocate_pinned(b->data);

@@ -58,8 +58,9 @@ class Tensor {
 
   // Plain host or device memory outside any arena: tests, small long-lived state. Contents undefined.
   static Tensor on_heap(Shape, DType, Device = kCpu, Purpose = {});
-  // Host memory that a GPU copies from and to asynchronously; plain where there is none.
-  static Tensor pinned(Shape, DType, Purpose = {});
+  // Host memory that a GPU copies from and to asynchronously; plain where there is none. `seen_by` a CUDA device: a tensor of
+  // that device, whose kernels read and write it over the bus (unified addressing: one address for both).
+  static Tensor pinned(Shape, DType, Purpose = {}, Device seen_by = kCpu);
 
   explicit operator bool() const { return block_ != nullptr; }
   const Shape& shape() const { return shape_; }

@@ -5,8 +5,9 @@
 
 namespace mfl {
 
-// A tensor of `device` in every respect but where it lies: on CUDA pinned host memory, whose address is one for host and device
-// (unified addressing); on the CPU and on meta as Tensor::on_heap.
-Tensor on_host_for(Device device, Shape, DType, Purpose = {});
+// A tensor of `device` in every respect but where it lies; on the CPU and on meta as Tensor::on_heap.
+inline Tensor on_host_for(Device device, Shape shape, DType dtype, Purpose purpose = {}) {
+  return device.is_cuda() ? Tensor::pinned(shape, dtype, purpose, device) : Tensor::on_heap(shape, dtype, device, purpose);
+}
 
 }  // namespace mfl

@@ -10,6 +10,7 @@
 
 #include "data/scenes.h"
 #include "runtime/io/torch_file.h"
+#include "tests/support/run_log_lines.h"
 #include "train/checkpoint.h"
 #include "train/gslrm_trainer.h"
 #include "train/validation.h"
@@ -83,11 +84,7 @@ mfl: {device: cpu, lr_updates: 60}
   }
   // Lines of a run's log with this event.
   std::vector<nlohmann::json> lines(const std::string& run, const std::string& event) const {
-    std::vector<nlohmann::json> out;
-    std::ifstream in(root / run / "log.jsonl");
-    for (std::string line; std::getline(in, line);)
-      if (auto j = nlohmann::json::parse(line); j["event"] == event) out.push_back(std::move(j));
-    return out;
+    return mfl::test::log_lines(root / run / "log.jsonl", event);
   }
   std::vector<double> losses(const std::string& run) const {
     std::vector<double> out;

@@ -1,13 +1,9 @@
 #include "train/mvdiffusion/batch.h"
 
 #include <algorithm>
-#include <chrono>
-#include <condition_variable>
 #include <deque>
 #include <exception>
-#include <mutex>
 #include <numeric>
-#include <thread>
 
 #include "runtime/log.h"
 #include "runtime/rng.h"
@@ -130,9 +126,6 @@ struct Slot {
   ObjectBatch batch;
   std::vector<data::Pick> picks;
   std::vector<std::exception_ptr> errors;       // by object
-  int left = 0;                                 // objects not yet drawn
-  enum class State { free, filling, ready } state = State::free;
-  std::optional<Event> uploaded;
 };
 
 }  // namespace
@@ -140,49 +133,29 @@ struct Slot {
 struct ObjectLoader::Impl {
   std::shared_ptr<const ObjectSet> set;
   data::Sampler sampler;
-  data::LoaderOptions options;
   EncoderCache* cache;
-  std::deque<Slot> ring;
-  std::uint64_t next_step;
-  Slot* current = nullptr;
-  double last_wait = 0;
-
-  std::mutex mutex;                             // guards states, `left`, the queue and `stop`
-  std::condition_variable changed;
-  std::deque<std::pair<Slot*, std::size_t>> queue;
-  bool stop = false;
-  std::vector<std::thread> threads;
+  std::deque<Slot> slots;
+  data::BatchRing ring;                         // last: its threads end before what they fill
 
   Impl(std::shared_ptr<const ObjectSet> s, data::SamplerOptions picks, data::LoaderOptions o, EncoderCache* c)
-      : set(std::move(s)), sampler(picks), options(o), cache(c), ring(o.workers > 0 ? std::size_t(std::max(o.prefetch, 2)) : 1),
-        next_step(o.first_step) {
+      : set(std::move(s)), sampler(picks), cache(c), ring(o) {
+    slots.resize(ring.size());
     const std::int64_t n = picks.batch * set->options().views, side = set->options().side;
-    for (Slot& slot : ring) {
+    for (Slot& slot : slots) {
       slot.batch.pixels = Tensor::pinned({n, side, side, 3}, DType::f32, {"batch images"});
       slot.batch.images.resize(std::size_t(n));
       slot.batch.prompts.resize(std::size_t(n));
       slot.batch.references.resize(std::size_t(picks.batch));
       slot.batch.names.resize(std::size_t(picks.batch));
     }
-    if (options.workers > 0) {
-      threads.emplace_back([this] { plan_ahead(); });
-      for (int w = 0; w < options.workers; ++w) threads.emplace_back([this] { work(); });
-    }
-  }
-  ~Impl() {
-    {
-      const std::lock_guard lock(mutex);
-      stop = true;
-    }
-    changed.notify_all();
-    for (std::thread& t : threads) t.join();
-    for (Slot& s : ring)
-      if (s.uploaded) s.uploaded->synchronize();
+    ring.start({.begin = [this](std::size_t at, std::uint64_t step) { return begin(slots[at], step); },
+                .fill = [this](std::size_t at, int object) { draw(slots[at], std::size_t(object)); }});
   }
 
-  void begin(Slot& s, std::uint64_t step) {
+  int begin(Slot& s, std::uint64_t step) {
     s.picks = sampler.picks(step);
     s.errors.assign(s.picks.size(), nullptr);
+    return int(s.picks.size());
   }
 
   // One object of a step: its plan, what is known of it, and the pixels of the rest.
@@ -213,65 +186,8 @@ struct ObjectLoader::Impl {
     }
   }
 
-  void plan_ahead() {
-    for (std::uint64_t step = options.first_step;; ++step) {
-      Slot& s = ring[step % ring.size()];
-      {
-        std::unique_lock lock(mutex);
-        changed.wait(lock, [&] { return stop || s.state == Slot::State::free; });
-        if (stop) return;
-        s.state = Slot::State::filling;
-      }
-      if (s.uploaded) s.uploaded->synchronize();
-      begin(s, step);
-      {
-        const std::lock_guard lock(mutex);
-        s.left = int(s.picks.size());
-        for (std::size_t o = 0; o < s.picks.size(); ++o) queue.emplace_back(&s, o);
-      }
-      changed.notify_all();
-    }
-  }
-
-  void work() {
-    for (;;) {
-      std::pair<Slot*, std::size_t> task;
-      {
-        std::unique_lock lock(mutex);
-        changed.wait(lock, [&] { return stop || !queue.empty(); });
-        if (stop) return;
-        task = queue.front();
-        queue.pop_front();
-      }
-      draw(*task.first, task.second);
-      bool ready = false;
-      {
-        const std::lock_guard lock(mutex);
-        ready = --task.first->left == 0;
-        if (ready) task.first->state = Slot::State::ready;
-      }
-      if (ready) changed.notify_all();
-    }
-  }
-
   const ObjectBatch& next() {
-    const auto start = std::chrono::steady_clock::now();
-    Slot& s = ring[next_step % ring.size()];
-    if (options.workers > 0) {
-      std::unique_lock lock(mutex);
-      if (current) {
-        current->state = Slot::State::free;
-        changed.notify_all();
-      }
-      changed.wait(lock, [&] { return s.state == Slot::State::ready; });
-    } else {
-      if (s.uploaded) s.uploaded->synchronize();
-      begin(s, next_step);
-      for (std::size_t o = 0; o < s.picks.size(); ++o) draw(s, o);
-    }
-    current = &s;
-    ++next_step;
-    last_wait = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    Slot& s = slots[ring.next()];
     for (const auto& e : s.errors)
       if (e) std::rethrow_exception(e);
     return s.batch;
@@ -289,8 +205,7 @@ ObjectLoader::~ObjectLoader() = default;
 const ObjectBatch& ObjectLoader::next() { return impl_->next(); }
 
 Tensor ObjectLoader::upload(const Stream& stream, Arena& arena) {
-  MFL_CHECK(impl_->current, "loader: upload before the first next()");
-  Slot& s = *impl_->current;
+  const Slot& s = impl_->slots[impl_->ring.current()];
   if (!s.batch.needs_pixels()) return {};
   const Tensor& from = s.batch.pixels;
   Tensor to = arena.empty(from.shape(), from.dtype(), {"batch"});
@@ -298,14 +213,11 @@ Tensor ObjectLoader::upload(const Stream& stream, Arena& arena) {
     for (run = 0; i + run < n && s.batch.images[std::size_t(i + run)].needs_pixels();) ++run;
     if (run > 0) copy(stream, from.rows(i, run), to.rows(i, run));
   }
-  if (stream.device().is_cuda()) {
-    if (!s.uploaded) s.uploaded.emplace(stream.device());
-    stream.record(*s.uploaded);
-  }
+  impl_->ring.uploaded(stream);
   return to;
 }
 
 std::int64_t ObjectLoader::steps_per_epoch() const { return impl_->sampler.steps_per_epoch(); }
-double ObjectLoader::last_wait_seconds() const { return impl_->last_wait; }
+double ObjectLoader::last_wait_seconds() const { return impl_->ring.last_wait_seconds(); }
 
 }  // namespace mfl::mvdiffusion

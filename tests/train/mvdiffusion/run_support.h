@@ -8,6 +8,7 @@
 
 #include "data/scenes.h"
 #include "models/mvdiffusion/tiny_pipeline.h"
+#include "tests/support/run_log_lines.h"
 #include "tests/support/temp_folder.h"
 #include "train/mvdiffusion/config.h"
 
@@ -59,11 +60,7 @@ mfl: {device: cpu, print_every: 100}
   }
   // Lines of a run's log with this event.
   std::vector<nlohmann::json> lines(const std::string& run, const std::string& event) const {
-    std::vector<nlohmann::json> out;
-    std::ifstream in(root / run / "logs" / "log.jsonl");
-    for (std::string line; std::getline(in, line);)
-      if (auto j = nlohmann::json::parse(line); j["event"] == event) out.push_back(std::move(j));
-    return out;
+    return mfl::test::log_lines(root / run / "logs" / "log.jsonl", event);
   }
   std::vector<double> losses(const std::string& run) const {
     std::vector<double> out;

@@ -26,28 +26,6 @@ std::int64_t kernel_head(std::int64_t d) { return d <= 32 ? 32 : d <= 64 ? 64 : 
 
 }  // namespace
 
-ClipConfig ClipConfig::read(const JsonConfig& json) {
-  json.require("hidden_act", "quick_gelu", "gelu");
-  ClipConfig c;
-  c.hidden = json.integer_in("hidden_size", 1, 16384);
-  c.intermediate = json.integer_in("intermediate_size", 1, 65536);
-  c.layers = json.integer_in("num_hidden_layers", 1, 1024);
-  c.heads = json.integer_in("num_attention_heads", 1, 1024);
-  c.image = json.integer_in("image_size", 1, 4096);
-  c.patch = json.integer_in("patch_size", 1, 4096);
-  c.projection = json.integer("projection_dim", 512);
-  c.eps = static_cast<float>(json.number("layer_norm_eps", 1e-5));
-  if (json.integer("num_channels", 3) != 3)
-    throw_error<DataError>(json.name(), ": \"num_channels\" is ", json.integer("num_channels"), ", expected 3.");
-  if (c.hidden % c.heads != 0 || c.hidden / c.heads > 128)
-    throw_error<DataError>(json.name(), ": ", c.heads, " heads of ", c.hidden, " channels, expected heads of equal size, at most 128.");
-  if (c.image % c.patch != 0)
-    throw_error<DataError>(json.name(), ": images of ", c.image, " pixels in patches of ", c.patch, ", expected a multiple.");
-  if (c.projection < 2 || c.projection % 2 != 0)
-    throw_error<DataError>(json.name(), ": \"projection_dim\" is ", c.projection, ", expected an even number.");
-  return c;
-}
-
 // Names and order of transformers' state dict.
 ClipVision::Layer::Layer(Scope s, const ClipConfig& c)
     : k(s / "self_attn" / "k_proj", c.hidden, c.hidden),

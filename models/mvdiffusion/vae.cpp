@@ -24,34 +24,6 @@ std::string at(std::size_t i) { return std::to_string(i); }
 
 }  // namespace
 
-VaeConfig VaeConfig::read(const JsonConfig& json) {
-  json.require("act_fn", "silu", "silu");
-  json.require_flag("use_quant_conv", true, true);
-  json.require_flag("use_post_quant_conv", true, true);
-  json.require_flag("mid_block_add_attention", true, true);
-  for (const char* key : {"shift_factor", "latents_mean", "latents_std"})
-    if (json.has(key)) throw_error<DataError>(json.name(), ": \"", key, "\" is given, expected null; nothing else is implemented.");
-  VaeConfig c;
-  c.channels = json.integers("block_out_channels");
-  c.layers = json.integer_in("layers_per_block", 1, 64);
-  c.latent = json.integer_in("latent_channels", 1, 64);
-  c.groups = json.has("norm_num_groups") ? json.integer_in("norm_num_groups", 1, 4096) : 32;
-  c.scaling = json.number("scaling_factor", 0.18215);
-  if (c.channels.empty() || c.channels.size() > 8)
-    throw_error<DataError>(json.name(), ": \"block_out_channels\" has ", c.channels.size(), " levels, expected 1 to 8.");
-  for (std::int64_t n : c.channels)
-    if (n < 1 || n > 65536 || n % c.groups != 0)
-      throw_error<DataError>(json.name(), ": a level of ", n, " channels, expected a multiple of ", c.groups, " groups.");
-  if (!(c.scaling > 0)) throw_error<DataError>(json.name(), ": \"scaling_factor\" is ", c.scaling, ", expected a positive number.");
-  for (const char* key : {"in_channels", "out_channels"})
-    if (json.integer(key, 3) != 3) throw_error<DataError>(json.name(), ": \"", key, "\" is ", json.integer(key), ", expected 3.");
-  for (const auto& [key, kind] : {std::pair{"down_block_types", "DownEncoderBlock2D"}, std::pair{"up_block_types", "UpDecoderBlock2D"}})
-    for (const std::string& found : json.strings(key))
-      if (found != kind)
-        throw_error<DataError>(json.name(), ": \"", key, "\" names \"", found, "\", expected only \"", kind, "\".");
-  return c;
-}
-
 // ---- parts ----
 
 VaeResnet::VaeResnet(Scope s, std::int64_t in, std::int64_t out, std::int64_t groups)

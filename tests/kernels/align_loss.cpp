@@ -80,16 +80,19 @@ OpCase points_dist_case(Size z) {
 }
 
 constexpr Size kSizes[] = {{1, 1, 2, 1, 1}, {2, 3, 4, 6, 2}, {1, 2, 9, 3, 3}, {1, 2, 24, 16, 8}};
+constexpr Size kReal = {2, 6, 512, 512, 8};
 
 std::vector<OpCase> pixel_align_cases() {
   std::vector<OpCase> cases;
   for (Size z : kSizes)
     for (bool masked : {false, true}) cases.push_back(pixel_align_case(z, masked));
+  cases.push_back(bench_only(pixel_align_case(kReal, true)));
   return cases;
 }
 std::vector<OpCase> points_dist_cases() {
   std::vector<OpCase> cases;
   for (Size z : kSizes) cases.push_back(points_dist_case(z));
+  cases.push_back(bench_only(points_dist_case(kReal)));
   return cases;
 }
 

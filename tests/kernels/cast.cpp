@@ -31,6 +31,13 @@ std::vector<OpCase> cast_cases() {
     };
     cases.push_back(c);
   }
+  OpCase weights;
+  weights.name = "weights_N303565824";
+  weights.inputs = {{"wide", {303'565'824}, Role::accum, false}};
+  weights.outputs = {{"to_narrow", {303'565'824}, Role::work, false}};
+  weights.forward = [](Run& r) { cast(r.stream, {.x = r["wide"], .y = r["to_narrow"]}); };
+  weights.bytes_fwd = 6 * 303'565'824.0;
+  cases.push_back(bench_only(weights));
   return cases;
 }
 

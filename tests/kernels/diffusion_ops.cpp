@@ -36,11 +36,12 @@ OpCase mix_case(std::int64_t n, std::int64_t m, std::int64_t terms, bool shared)
     }
   };
   c.terms = double(terms);
-  c.bytes_fwd = 4 * double(n * m) * double(terms + 1);
+  c.bytes_fwd = 6 * double(n * m) * double(terms + 1);   // two results, terms of 2 and 4 bytes
   return c;
 }
 std::vector<OpCase> mix_cases() {
-  return {mix_case(1, 1, 1, true), mix_case(3, 129, 4, false), mix_case(5, 31, 3, true), mix_case(7, 4097, 2, false)};
+  return {mix_case(1, 1, 1, true), mix_case(3, 129, 4, false), mix_case(5, 31, 3, true), mix_case(7, 4097, 2, false),
+          bench_only(mix_case(48, 16384, 3, false))};
 }
 
 OpCase fill_normal_case(std::int64_t n, std::int64_t m) {
@@ -53,7 +54,8 @@ OpCase fill_normal_case(std::int64_t n, std::int64_t m) {
   };
   return c;
 }
-std::vector<OpCase> fill_normal_cases() { return {fill_normal_case(1, 1), fill_normal_case(3, 129), fill_normal_case(2, 4096)}; }
+std::vector<OpCase> fill_normal_cases() { return {fill_normal_case(1, 1), fill_normal_case(3, 129), fill_normal_case(2, 4096),
+                                                       bench_only(fill_normal_case(48, 16384))}; }
 
 // There and back: the bytes themselves are integers, which the parity check does not compare.
 OpCase bytes_case(std::int64_t n, bool round) {
@@ -66,9 +68,11 @@ OpCase bytes_case(std::int64_t n, bool round) {
     from_bytes(r.stream, {.x = r["bytes"], .y = r["y"]});
   };
   c.bf16 = false;
+  c.bytes_fwd = 10 * double(n);
   return c;
 }
-std::vector<OpCase> bytes_cases() { return {bytes_case(1, false), bytes_case(4099, false), bytes_case(129, true)}; }
+std::vector<OpCase> bytes_cases() { return {bytes_case(1, false), bytes_case(4099, false), bytes_case(129, true),
+                                                 bench_only(bytes_case(8 * 512 * 512 * 3, false))}; }
 
 OpCase posterior_case(std::int64_t r, std::int64_t ch, bool mode) {
   OpCase c;
@@ -108,7 +112,7 @@ OpCase weighted_mse_case(std::int64_t n, std::int64_t m) {
   return c;
 }
 std::vector<OpCase> weighted_mse_cases() {
-  return {weighted_mse_case(1, 1), weighted_mse_case(6, 33), weighted_mse_case(3, 4099)};
+  return {weighted_mse_case(1, 1), weighted_mse_case(6, 33), weighted_mse_case(3, 4099), bench_only(weighted_mse_case(48, 16384))};
 }
 
 OpCase ema_case(std::int64_t n, double decay) {
@@ -121,10 +125,10 @@ OpCase ema_case(std::int64_t n, double decay) {
     ema(r.stream, {.shadow = r["shadow"], .value = r["value"], .decay = decay});
   };
   c.bf16 = false;
-  c.bytes_fwd = 12 * double(n);
+  c.bytes_fwd = 20 * double(n);   // 8 of them the copy
   return c;
 }
-std::vector<OpCase> ema_cases() { return {ema_case(1, 0), ema_case(129, 0.5), ema_case(4100, 0.999)}; }
+std::vector<OpCase> ema_cases() { return {ema_case(1, 0), ema_case(129, 0.5), ema_case(4100, 0.999), bench_only(ema_case(868'000'000, 0.9999))}; }
 
 OpCase fit_case(const char* name, Shape x, Shape y) {
   OpCase c;

@@ -111,7 +111,8 @@ OpCase normalize_image_case(std::int64_t n, std::int64_t h, std::int64_t w) {
   c.bytes_fwd = 18 * double(n * h * w), c.bytes_bwd = 18 * double(n * h * w);
   return c;
 }
-std::vector<OpCase> normalize_image_cases() { return {normalize_image_case(1, 1, 1), normalize_image_case(2, 13, 31)}; }
+std::vector<OpCase> normalize_image_cases() { return {normalize_image_case(1, 1, 1), normalize_image_case(2, 13, 31),
+                                                           bench_only(normalize_image_case(8, 512, 512))}; }
 
 }  // namespace
 MFL_OP_TESTS(Clamp, clamp_cases)

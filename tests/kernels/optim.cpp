@@ -1,5 +1,7 @@
+#include <array>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "kernels/optim/adamw.h"
@@ -35,7 +37,7 @@ View upload(Run& r, const std::vector<std::int64_t>& table) {
 }
 
 // Norm, decision and three updates on the same gradient.
-OpCase adamw_case(std::string name, Layout l, double max_norm, bool bench_only = false) {
+OpCase adamw_case(std::string name, Layout l, double max_norm) {
   OpCase c;
   c.name = std::move(name);
   const Shape n{l.flat};
@@ -72,15 +74,42 @@ OpCase adamw_case(std::string name, Layout l, double max_norm, bool bench_only =
     }
     if (r.work == r.accum) copy(r.stream, r["value_out"], r["compute"]);
   };
-  c.bytes_fwd = double(l.flat) * 30;
   c.terms = 16;
-  c.bench_only = bench_only;
   return c;
+}
+
+// What ends a step of the full GS-LRM: norm, decision, update, in place. Bytes: the gradient twice; value and moments both ways;
+// the copy for compute.
+OpCase adamw_of_the_full_model() {
+  const Layout l = layout({303'565'824});
+  const Shape n{l.flat};
+  OpCase c;
+  c.name = "N303565824";
+  c.inputs = {{"value", n, Role::accum, false}, {"grad", n, Role::accum, false}, {"m", n, Role::accum, false}, {"v", n, Role::accum, false}};
+  c.inputs.back().value = [](Rng& r) { return 0.1 + 0.1 * r.uniform(); };
+  c.outputs = {{"compute", n, Role::work, false}};
+  c.forward = [table = chunk_table(l.segments), held = std::make_shared<std::array<Tensor, 3>>()](Run& r) {
+    auto& [chunks, scalars, partial] = *held;
+    if (!chunks) {
+      chunks = Tensor::on_heap({std::int64_t(table.size()) / 4, 4}, DType::i64, r.stream.device());
+      scalars = Tensor::on_heap(kStepScalarsShape, DType::u8, r.stream.device());
+      partial = Tensor::on_heap({chunks.shape()[0]}, DType::f64, r.stream.device());
+      copy(r.stream, make_view(static_cast<const void*>(table.data()), chunks.shape(), DType::i64), chunks);
+      init_scalars(r.stream, {.scalars = scalars});
+      set_learning_rate(r.stream, {.scalars = scalars, .learning_rate = 1e-4});
+    }
+    grad_norm(r.stream, {.grad = r["grad"], .chunks = chunks, .partial = partial, .scalars = scalars});
+    decide_update(r.stream, {.scalars = scalars, .max_norm = 1.0});
+    adamw(r.stream, {.value = r["value"], .grad = r["grad"], .exp_avg = r["m"], .exp_avg_sq = r["v"],
+                     .compute = r.work == r.accum ? View{} : r["compute"], .chunks = chunks, .scalars = scalars, .groups = kGroups});
+  };
+  c.bytes_fwd = double(l.flat) * 34;
+  return bench_only(c);
 }
 
 std::vector<OpCase> adamw_cases() {
   return {adamw_case("one_element", layout({1}), 0), adamw_case("gaps", layout({5, 33, 64, 127}), 1.0),
-          adamw_case("two_chunks", layout({3, kChunk + 1001, 8}), 1.0)};
+          adamw_case("two_chunks", layout({3, kChunk + 1001, 8}), 1.0), adamw_of_the_full_model()};
 }
 
 }  // namespace

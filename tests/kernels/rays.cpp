@@ -71,6 +71,7 @@ OpCase patchify_case(std::int64_t n, std::int64_t h, std::int64_t w, std::int64_
     else
       unpatchify(r.stream, {.patches = r["dy"], .patch = p, .image = r["dx"], .mode = r.mode});
   };
+  c.bytes_fwd = c.bytes_bwd = 6 * double(n * h * w * channels);
   return c;
 }
 
@@ -81,6 +82,7 @@ std::vector<OpCase> patchify_cases() {
     cases.push_back(patchify_case(3, 4, 6, 5, 2, back));
     cases.push_back(patchify_case(2, 16, 8, 3, 8, back));
     cases.push_back(patchify_case(2, 9, 3, 14, 3, back));
+    cases.push_back(bench_only(patchify_case(12, 512, 512, 9, 8, back)));
   }
   return cases;
 }

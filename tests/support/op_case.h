@@ -63,6 +63,12 @@ struct OpCase {
   bool bench_only = false;                   // too large for the CPU oracle
 };
 
+// The same at a size for the benchmark.
+inline OpCase bench_only(OpCase c) {
+  c.bench_only = true;
+  return c;
+}
+
 inline void PrintTo(const OpCase& c, std::ostream* out) { *out << c.name; }
 
 using CaseList = std::function<std::vector<OpCase>()>;

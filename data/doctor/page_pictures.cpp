@@ -2,27 +2,15 @@
 
 #include "data/doctor/page.h"
 #include "runtime/error.h"
+#include "runtime/io/base64.h"
 #include "runtime/io/png.h"
 
 namespace mfl::data::doctor {
 namespace {
 
-std::string base64(const std::string& bytes) {
-  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    std::uint32_t group = 0;
-    for (std::size_t k = 0; k < 3; ++k)
-      group = group << 8 | (i + k < bytes.size() ? static_cast<std::uint8_t>(bytes[i + k]) : 0u);
-    for (int k = 0; k < 4; ++k)
-      out += i + static_cast<std::size_t>(k) > bytes.size() ? '=' : kDigits[group >> (18 - 6 * k) & 63];
-  }
-  return out;
-}
-
 std::string png_tag(const Image& rgb, const std::string& title) {
   const std::string png = io::encode_png({rgb.width, rgb.height, 3}, rgb.pixels.data());
-  return text("<img alt='", escaped(title), "' title='", escaped(title), "' src='data:image/png;base64,", base64(png),
+  return text("<img alt='", escaped(title), "' title='", escaped(title), "' src='data:image/png;base64,", io::base64(std::as_bytes(std::span(png))),
               "'>");
 }
 

@@ -16,7 +16,7 @@ namespace mfl::gslrm {
 
 struct ViewerOptions {
   std::string title = "Gaussians";          // shown in the page's corner and as the window's title
-  std::vector<std::string> camera_names;    // one a camera; none: "camera 0", "camera 1", ...
+  std::vector<std::string> camera_names{};   // one a camera; none: "camera 1", "camera 2", ...
   std::array<float, 3> background{1, 1, 1};  // colour that the page begins with; 0 to 1
   std::array<float, 3> up{0, 0, 1};          // direction that stays upright while orbiting, world
   float scaling_modifier = 1;                // multiplies every scale, as in Renderer

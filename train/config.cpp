@@ -157,6 +157,7 @@ void visit_keys(Visitor& v, Config& c) {
   v("mfl.render.elevation", o.render.elevation);
   v("mfl.render.hfov", o.render.hfov);
   v("mfl.render.video", o.render.video);
+  v("mfl.render.viewer", o.render.viewer);
 }
 
 // Keys that real files contain and the published code never reads. training.num_views and training.num_input_views are

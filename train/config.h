@@ -155,6 +155,7 @@ struct MflConfig {
     double elevation = 0;                           // of both turntables, degrees above the equator
     double hfov = 50;                               // of both turntables, degrees
     bool video = true;
+    bool viewer = true;                             // viewer.html of a validation
     bool operator==(const Render&) const = default;
   } render;
   bool operator==(const MflConfig&) const = default;

@@ -19,6 +19,7 @@
 #include "train/plan.h"
 #include "train/run_report.h"
 #include "train/schedule.h"
+#include "train/showcase.h"
 #include "train/signals.h"
 #include "train/training_data.h"
 #include "train/validation.h"
@@ -149,7 +150,7 @@ RunState begin(GslrmStage& stage, const GslrmConfig& c, Communicator& comm, std:
 class Trainer {
  public:
   Trainer(const GslrmConfig& config, Communicator& comm, const LaunchOptions& launch, int segment)
-      : config_(config), comm_(comm), signals_(launch.signals), leader_(comm.rank() == 0),
+      : config_(config), comm_(comm), signals_(launch.signals), memory_bytes_(launch.memory_bytes), leader_(comm.rank() == 0),
         train_(std::make_shared<data::Dataset>(
             open_data(config, config.train_data(), config.mfl.data.train, config.training.dataset.dataset_path, comm), dataset_options(config, true))),
         stage_(config, {.device = comm.device(), .precision = Precision::of(config.compute()), .recompute_segment = segment,
@@ -177,12 +178,13 @@ class Trainer {
   void validate();
   void save();
   void forecast_disk() const;
-  void show(bool wait = false);         // pictures that have been drawn, to the event file
+  void show(bool wait = false);    // what has been drawn and written beside training, to the log
   bool due(std::int64_t every) const { return every > 0 && state_.passes % every == 0; }
 
   GslrmConfig config_;
   Communicator& comm_;
   const StopSignals* signals_;
+  std::size_t memory_bytes_;       // of the device, as the command line bounds it; 0: all
   bool leader_;
   std::shared_ptr<const data::Dataset> train_, val_;
   GslrmStage stage_;
@@ -190,6 +192,7 @@ class Trainer {
   RunReport report_;
   std::unique_ptr<CheckpointWriter> writer_;   // of the leader
   std::unique_ptr<TrainingPictures> pictures_; // of the leader
+  std::unique_ptr<Showcase> showcase_;         // of the leader
   std::unique_ptr<GradReducer> reducer_;
   std::unique_ptr<LossReadback> readback_;
   std::unique_ptr<Validation> validation_;
@@ -199,6 +202,7 @@ class Trainer {
   std::string start_ = "new";      // how the run began, for the record
   std::int64_t start_pass_ = 0, saved_pass_ = -1, validated_pass_ = -1;
   double peak_flops_ = 0;
+  RunReport::Spent spent_;
 };
 
 int Trainer::run(bool dry_run) {
@@ -229,7 +233,10 @@ int Trainer::run(bool dry_run) {
   terms_ = stage_.weights.empty({accumulation, kTerms}, DType::f32, {"loss terms"});
   readback_ = std::make_unique<LossReadback>(comm_.device(), accumulation, kTerms);
   reducer_ = std::make_unique<GradReducer>(stage_.params, comm_, std::size_t(config_.mfl.bucket_mb * (1 << 20)));
-  if (val_) validation_ = std::make_unique<Validation>(stage_, val_, comm_);
+  if (val_) {
+    if (leader_) showcase_ = std::make_unique<Showcase>(config_, comm_.device(), memory_bytes_ ? memory_bytes_ : device_info(comm_.device()).memory_bytes);
+    validation_ = std::make_unique<Validation>(stage_, val_, comm_, showcase_.get());
+  }
   peak_flops_ = config_.mfl.peak_tflops > 0 ? config_.mfl.peak_tflops * 1e12
                                             : peak_flops(device_info(comm_.device()).name, config_.compute());
   data::Loader loader(train_,
@@ -239,6 +246,7 @@ int Trainer::run(bool dry_run) {
                        .first_step = state_.data_step});
   Watchdog watchdog(comm_, config_.mfl.stall_seconds, [&] { return reducer_->in_flight(); });
 
+  const auto run_start = std::chrono::steady_clock::now();
   if (validation_ && (state_.passes == 0 || due(config_.validation.val_every))) {
     watchdog.phase("validation");
     validate();
@@ -264,7 +272,9 @@ int Trainer::run(bool dry_run) {
       };
       if (pictures_ && (state_.passes == start_pass_ || due(t.logging.vis_every)))
         hooks.rendered = [&](const Tensor& render, const Tensor& target) {
+          const auto begin = std::chrono::steady_clock::now();
           pictures_->request(stage_.stream, render, target, on_host, state_.passes + 1);
+          spent_.pictures += seconds_since(begin);
         };
       stage_.micro_batch(inputs_of(batch), targets_of(batch), losses, micro > 0, terms_.rows(micro, 1).reshape({kTerms}), hooks);
     }
@@ -324,6 +334,8 @@ int Trainer::run(bool dry_run) {
   watchdog.phase("end");
   if (writer_) writer_->wait();
   show(/*wait=*/true);
+  spent_.all = seconds_since(run_start);
+  report_.end(state_.passes, spent_);
   comm_.barrier();
   return code;
 }
@@ -374,7 +386,10 @@ void Trainer::validate() {
   if (validated_pass_ == state_.passes) return;
   validated_pass_ = state_.passes;
   Range range("validation");
-  const ValidationResult r = validation_->run(state_.passes);
+  const auto begin = std::chrono::steady_clock::now();
+  ValidationResult r = validation_->run(state_.passes);
+  r.seconds = seconds_since(begin);
+  spent_.validation += r.seconds;
   report_.validation(state_.passes, r);
   const std::string& best = config_.mfl.keep_best;
   if (best == "none") return;
@@ -396,12 +411,16 @@ void Trainer::save() {
 }
 
 void Trainer::show(bool wait) {
-  if (!pictures_) return;
-  for (const TrainingPictures::Drawn& d : pictures_->take(wait)) {
-    for (const auto& p : d.pictures) report_.events.image("images/train/" + p.name, d.pass, p.width, p.height, p.png);
-    report_.events.flush();
-    if (!d.error.empty()) log_warning("pictures of pass ", d.pass, " are missing: ", d.error);
-  }
+  const auto begin = std::chrono::steady_clock::now();
+  if (pictures_)
+    for (const TrainingPictures::Drawn& d : pictures_->take(wait)) {
+      for (const auto& p : d.pictures) report_.events.image("images/train/" + p.name, d.pass, p.width, p.height, p.png);
+      report_.events.flush();
+      if (!d.error.empty()) log_warning("pictures of pass ", d.pass, " are missing: ", d.error);
+    }
+  if (showcase_)
+    for (const Showcase::Shown& s : showcase_->take(wait)) report_.shown(s);
+  spent_.pictures += seconds_since(begin);
 }
 
 // A new checkpoint is complete before an old one goes, and the best one stays: two more than the limit at most.
@@ -427,7 +446,7 @@ int train_gslrm(const GslrmConfig& config, Communicator& comm, const LaunchOptio
     fs::create_directories(config.training.checkpointing.checkpoint_dir);
     io::write_text_file(fs::path(config.log_dir()) / "config.yaml", write_merged(config));
     log_info("memory plan: ", human_bytes(plan.total()), " (state ", human_bytes(plan.state_bytes), ", activations ",
-             human_bytes(plan.step_bytes), ", rasterizer ", human_bytes(plan.splat_bytes), "); --plan shows it in detail");
+             human_bytes(plan.step_bytes), ", rasterizer ", human_bytes(plan.splat_bytes), ", validation's pictures ", human_bytes(plan.showcase_bytes), "); --plan shows it in detail");
     if (memory && plan.total() > memory)
       log_warning("the plan needs ", human_bytes(plan.total()), " of ", human_bytes(memory), " on ", comm.device(), ":\n",
                   describe(config, plan, memory));

@@ -53,6 +53,7 @@ std::string tables(const MemoryPlan& p) {
   row("state", p.state_bytes);
   row("activations, peak", p.step_bytes, p.validation_bytes ? fmt::format("validating: {}", human_bytes(p.validation_bytes)) : "");
   if (p.splat_bytes) row("rasterizer", p.splat_bytes, "grows with the scene: this is one full depth chunk");
+  if (p.showcase_bytes) row("pictures of validation", p.showcase_bytes, "turntables, beside training");
   row("CUDA and libraries", p.library_bytes);
   row("total", p.total());
   line("pinned host memory");

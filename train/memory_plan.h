@@ -24,11 +24,12 @@ struct MemoryPlan {
   std::vector<Line> host;                // pinned host memory of rank 0
   std::vector<Line> peak;                // what lives at the peak of the step, by purpose
   std::size_t state_bytes = 0, step_bytes = 0, splat_bytes = 0, library_bytes = 0;
+  std::size_t showcase_bytes = 0;        // what renders a validation's turntables beside training, on rank 0
   std::size_t state_peak = 0, step_peak = 0;   // of the two arenas, to the byte
   std::size_t validation_bytes = 0;      // step arena while validating; part of step_bytes where it is the larger one
   std::string missing_metric;            // why validation will report no LPIPS; empty: it will, or there is no validation
   double forward_flops = 0;              // a sample
-  std::size_t total() const { return state_bytes + step_bytes + splat_bytes + library_bytes; }
+  std::size_t total() const { return state_bytes + step_bytes + splat_bytes + showcase_bytes + library_bytes; }
 };
 
 // The plan's tables as text, a line each: state, modules, peak, device and host memory.

@@ -63,6 +63,11 @@ std::vector<double> blur(const std::vector<double>& in, std::int64_t height, std
   return out;
 }
 
+void check_window(const View2& v) {
+  MFL_CHECK(v.height >= kTaps && v.width >= kTaps, "metric_ssim: views of ", v.height, " x ", v.width,
+            " pixels are smaller than the ", kTaps, "-tap window");
+}
+
 double channel_ssim(const View2& v, int c) {
   constexpr double kCovariance = 121.0 / 120.0, kC1 = 0.01 * 0.01, kC2 = 0.03 * 0.03;
   const std::size_t n = std::size_t(v.pixels());
@@ -105,8 +110,7 @@ std::optional<double> foreground_psnr(const Tensor& render, const Tensor& target
 
 double metric_ssim(const Tensor& render, const Tensor& target, std::int64_t view) {
   const View2 v = view_of("metric_ssim", render, target, view);
-  MFL_CHECK(v.height >= kTaps && v.width >= kTaps, "metric_ssim: views of ", v.height, " x ", v.width,
-            " pixels are smaller than the ", kTaps, "-tap window");
+  check_window(v);
   std::array<double, 3> of{};
 #pragma omp parallel for
   for (int c = 0; c < 3; ++c) of[std::size_t(c)] = channel_ssim(v, c);
@@ -131,6 +135,7 @@ MaskScore mask_score(const Tensor& render, const Tensor& target, const std::arra
   for (std::int64_t n = 0; n < render.shape()[0]; ++n) {
     const View2 v = view_of("mask_score", render, target, n);
     alpha = v.has_alpha();
+#pragma omp parallel for reduction(+ : both, either, painted, expected)
     for (std::int64_t p = 0; p < v.pixels(); ++p) {
       double distance = 0;
       for (std::size_t c = 0; c < 3; ++c) distance += std::abs(double(v.render[p * 3 + std::int64_t(c)]) - background[c]);
@@ -144,11 +149,26 @@ MaskScore mask_score(const Tensor& render, const Tensor& target, const std::arra
 }
 
 ViewScores score_views(const Tensor& render, const Tensor& target, const std::array<double, 3>& background, double threshold) {
+  const std::int64_t views = render.shape()[0];
+  check_window(view_of("metric_ssim", render, target, 0));   // here: nothing may be thrown out of the loops
   ViewScores s;
-  for (std::int64_t v = 0; v < render.shape()[0]; ++v) {
-    s.psnr.push_back(psnr(render, target, v));
-    s.ssim.push_back(metric_ssim(render, target, v));
-    if (const auto f = foreground_psnr(render, target, v)) s.foreground_psnr.push_back(*f);
+  s.psnr.resize(std::size_t(views)), s.ssim.resize(std::size_t(views));
+  std::vector<std::optional<double>> foreground(static_cast<std::size_t>(views));
+  std::vector<double> channels(static_cast<std::size_t>(3 * views));
+#pragma omp parallel
+  {
+#pragma omp for schedule(dynamic) nowait
+    for (std::int64_t i = 0; i < 3 * views; ++i)
+      channels[std::size_t(i)] = channel_ssim(view_of("metric_ssim", render, target, i / 3), int(i % 3));
+#pragma omp for schedule(dynamic)
+    for (std::int64_t v = 0; v < views; ++v) {
+      s.psnr[std::size_t(v)] = psnr(render, target, v);
+      foreground[std::size_t(v)] = foreground_psnr(render, target, v);
+    }
+  }
+  for (std::size_t v = 0; v < std::size_t(views); ++v) {
+    s.ssim[v] = (channels[3 * v] + channels[3 * v + 1] + channels[3 * v + 2]) / 3;
+    if (foreground[v]) s.foreground_psnr.push_back(*foreground[v]);
   }
   s.mask = mask_score(render, target, background, threshold);
   return s;

@@ -7,6 +7,7 @@
 #include "train/checkpoint.h"
 #include "train/gslrm_stage.h"
 #include "train/pictures.h"
+#include "train/showcase.h"
 #include "train/validation.h"
 
 namespace mfl {
@@ -48,7 +49,7 @@ MemoryPlan measure(const GslrmConfig& config, int segment) {
   }
   p.peak = lines_of(stage.step.peak_uses());
   p.splat_bytes = committed_bytes(stage.splats.peak_bytes());
-  if (config.validation.enabled) {   // Validation::run, without the pictures of single views
+  if (config.validation.enabled) {   // Validation::run
     stage.step.begin_step();
     gslrm::Views batch = meta_batch(stage, stage.spec.image_size);
     GslrmStage::Rendered r = stage.render(batch);
@@ -60,6 +61,7 @@ MemoryPlan measure(const GslrmConfig& config, int segment) {
                  batch.image.reshape({v[0] * v[1], v[2], v[3], batch.image.shape()[4]}).rows(0, 1), 1, terms.rows(0, 1));
     }
     p.validation_bytes = stage.step.step_peak_bytes();
+    p.showcase_bytes = Showcase::device_bytes(config, stage.spec.gaussians());
   }
   p.step_peak = stage.step.peak_bytes();
   p.step_bytes = committed_bytes(p.step_peak);

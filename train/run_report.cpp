@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "runtime/log.h"
 #include "train/memory_plan.h"
 
@@ -60,15 +63,36 @@ bool RunReport::update(std::int64_t pass, double learning_rate, const StepScalar
 
 void RunReport::validation(std::int64_t pass, const ValidationResult& r) {
   if (!leader_) return;
-  log_.validation(pass, r.metrics, r.facts);
+  Metrics metrics = r.metrics;
+  if (r.seconds > 0) metrics.emplace_back("seconds", r.seconds);
+  log_.validation(pass, metrics, r.facts);
   std::string line = text("validation at pass ", pass, ", ", r.samples, " samples:");
   for (const auto& [name, value] : r.metrics) {
     line += fmt::format("  {} {:.4f}", name, value);
     events.scalar("val/" + name, pass, value);
   }
+  if (r.seconds > 0) line += fmt::format("  ({:.1f} s)", r.seconds);
   log_info(line);
   for (const auto& [name, png] : r.images) events.image("images/val/" + name, pass, png.width, png.height, png.bytes);
   events.flush();
+}
+
+void RunReport::shown(const Showcase::Shown& s) {
+  Facts facts = s.files;
+  if (!s.error.empty()) facts.emplace_back("missing", s.error);
+  log_.event("shown", s.pass, facts, {{"seconds", s.seconds}});
+  for (const auto& [name, png] : s.images) events.image("images/val/" + name, s.pass, png.width, png.height, png.bytes);
+  events.flush();
+  // A disk that stays full is told once.
+  if (!s.error.empty() && !std::exchange(told_missing_, true))
+    log_warning("pictures or files of the validation at pass ", s.pass, " are missing: ", s.error, " Training goes on; the log says which are missing from now on.");
+}
+
+void RunReport::end(std::int64_t pass, const Spent& s) {
+  if (!leader_) return;
+  const double share = (s.validation + s.pictures) / std::max(s.all, 1e-9);
+  log_.event("end", pass, {}, {{"seconds", s.all}, {"validation_seconds", s.validation}, {"pictures_seconds", s.pictures}, {"validation_share", share}});
+  log_info(fmt::format("the loop ran for {:.1f} s; validation took {:.2f} s and pictures {:.2f} s of it, {:.1f} %", s.all, s.validation, s.pictures, 100 * share));
 }
 
 void RunReport::saved(const SavedCheckpoint& c) {

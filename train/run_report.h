@@ -12,6 +12,7 @@
 #include "train/ledger.h"
 #include "train/progress.h"
 #include "train/run_log.h"
+#include "train/showcase.h"
 #include "train/validation_result.h"
 
 namespace mfl {
@@ -36,7 +37,13 @@ class RunReport {
   bool update(std::int64_t pass, double learning_rate, const StepScalars&, const std::string& bad_segment,
               const std::function<void(StepRecord&)>& fill);
   void validation(std::int64_t pass, const ValidationResult&);
+  void shown(const Showcase::Shown&);  // what a validation has left; a warning where something is missing
   void saved(const SavedCheckpoint&);
+  // The run's length, and how much of it the loop spent on validation and on pictures.
+  struct Spent {
+    double all = 0, validation = 0, pictures = 0;   // seconds
+  };
+  void end(std::int64_t pass, const Spent&);
 
   PassMeter meter;
   EventWriter events;
@@ -48,6 +55,7 @@ class RunReport {
   Progress progress_;
   UpdateLedger ledger_;
   std::int64_t first_ = 0, total_ = 0;
+  bool told_missing_ = false;
 };
 
 }  // namespace mfl

@@ -1,6 +1,5 @@
-// Validation: a fixed set, no gradients, every rank its share; metrics, pictures and files of the first sample.
-//
-//   <validation.output_dir>/iter_%08d/<sample>/{gt_vs_pred.png, input.png, gaussians.ply, turntable.png, turntable.mp4, metrics.txt}
+// Validation: a fixed set, no gradients, every rank its share. Metrics while the loop waits: the host scores a sample while the
+// device renders the next. Pictures and files of the first sample beside the training that goes on (showcase.h).
 #pragma once
 
 #include <memory>
@@ -10,6 +9,7 @@
 #include "data/loader.h"
 #include "runtime/comm/communicator.h"
 #include "train/gslrm_stage.h"
+#include "train/showcase.h"
 #include "train/validation_result.h"
 
 namespace mfl {
@@ -23,16 +23,17 @@ LpipsMetric lpips_metric(const GslrmConfig&);
 
 class Validation {
  public:
-  Validation(GslrmStage&, std::shared_ptr<const data::Dataset>, Communicator&);
+  // `showcase`: who shows the first sample; null: nobody.
+  Validation(GslrmStage&, std::shared_ptr<const data::Dataset>, Communicator&, Showcase* showcase);
   // Collective. A metric that is not finite throws: a failed validation must not pass for a result.
   ValidationResult run(std::int64_t pass);
 
  private:
-  void show(std::int64_t pass, const data::Batch&, const GslrmStage::Rendered&, ValidationResult&);
 
   GslrmStage& stage_;
   std::shared_ptr<const data::Dataset> data_;
   Communicator& comm_;
+  Showcase* showcase_;
   bool told_ = false;    // that a metric is missing
 };
 

@@ -1,4 +1,4 @@
-// What a validation leaves: metrics for the log, paths, pictures for the event file.
+// What a validation leaves: metrics and facts for the log, pictures for the event file.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +16,10 @@ struct ValidationResult {
     std::string bytes;
   };
   Metrics metrics;                                   // means over all samples of all ranks
-  Facts facts;                                       // paths of what was written
+  Facts facts;                                       // what else is to be said
   std::vector<std::pair<std::string, Png>> images;   // rank 0: for the event file
   std::int64_t samples = 0;
+  double seconds = 0;                                // that the training loop waited; 0: not measured
 };
 
 }  // namespace mfl

@@ -23,7 +23,7 @@ void rasterize_fwd(const Stream& s, Arena& arena, const RasterizeFwd& a, Rasteri
   if (s.device().is_meta()) {
     // The sizes of the CUDA implementation with one full chunk, in its order.
     const std::int64_t tiles = ((height + kSplatTile - 1) / kSplatTile) * ((width + kSplatTile - 1) / kSplatTile);
-    const std::int64_t full = std::min(kRasterizeChunk, std::max<std::int64_t>(views * n * 4, 1 << 16));
+    const std::int64_t full = std::min(a.chunk, std::max<std::int64_t>(views * n * 4, 1 << 16));
     RasterizeState state;
     state.order = arena.empty({views * n}, DType::i32, {"splat order"});
     state.sorted = arena.empty({views * n, 12}, DType::f32, {"sorted splats"});

@@ -56,7 +56,8 @@ Tensor Renderer::forward(Ctx& cx, Arena& render_arena, const Gaussians& g, const
                    .depth = depth,
                    .rect = rect,
                    .background = {background[0], background[1], background[2]},
-                   .image = image},
+                   .image = image,
+                   .chunk = chunk},
                   cx.saving ? &state : nullptr);
   }
   if (cx.saving) {

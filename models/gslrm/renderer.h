@@ -16,6 +16,7 @@ namespace mfl::gslrm {
 struct Renderer {
   float scaling_modifier = 1;  // multiplies every scale
   float background[3] = {1, 1, 1};
+  std::int64_t chunk = kRasterizeChunk;  // CUDA: most intersections in memory at a time; the image does not depend on it
 
   struct Saved {
     Gaussians gaussians;  // the inputs

@@ -211,6 +211,50 @@ TEST_F(Training, LeavesPicturesOfTheTrainingBatch) {
   EXPECT_EQ(tensors("pictures", 6), tensors("bare", 6));
 }
 
+// What a validation shows is made beside training.
+class Showing : public Training {
+ protected:
+  static constexpr int kPasses[] = {0, 2, 4, 6};
+  static constexpr const char* kFiles[] = {"gt_vs_pred.png", "input.png", "gaussians.ply", "viewer.html", "turntable.png"};
+  std::vector<ConfigOverride> validating(const fs::path& folder) const {
+    return {{"validation.enabled", "true"}, {"validation.val_every", "2"}, {"validation.output_dir", folder.string()},
+            {"validation.dataset_path", (root / "scenes.h5").string()}, {"mfl.val_samples", "5"}, {"mfl.render.turntable_views", "3"},
+            {"mfl.render.turntable_size", "16"}, {"mfl.render.video_views", "4"}, {"mfl.keep_best", "none"}};
+  }
+};
+
+TEST_F(Showing, ChangesNoBitOfTheRunAndIsCompleteAtItsEnd) {
+  ASSERT_EQ(train(config("bare")), kExitOk);
+  ASSERT_EQ(train(config("shown", validating(root / "val"))), kExitOk);
+  EXPECT_EQ(tensors("bare", 6), tensors("shown", 6));
+  const auto shown = lines("shown", "shown"), validations = lines("shown", "validation"), end = lines("shown", "end");
+  ASSERT_EQ(shown.size(), 4u);
+  ASSERT_EQ(validations.size(), 4u);
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(shown[i]["pass"], kPasses[i]);
+    EXPECT_GT(validations[i]["seconds"].get<double>(), 0);
+    for (const char* fact : {"ply", "viewer", "turntable", "video"}) EXPECT_TRUE(fs::exists(shown[i].value(fact, ""))) << fact << " at " << kPasses[i];
+    const fs::path folder = fs::path(shown[i].value("ply", "")).parent_path();
+    for (const char* file : kFiles) EXPECT_GT(fs::file_size(folder / file), 60u) << folder / file;
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder), fs::directory_iterator()), 6) << "temporary files in " << folder;
+  }
+  ASSERT_EQ(end.size(), 1u);
+  EXPECT_GT(end[0]["validation_seconds"].get<double>(), 0);
+  EXPECT_GE(end[0]["seconds"].get<double>(), end[0]["validation_seconds"].get<double>());
+  EXPECT_LE(end[0]["validation_share"].get<double>(), 1);
+}
+
+TEST_F(Showing, AFolderThatCannotBeWrittenIsAWarning) {
+  // A file stands where the folder should be.
+  ASSERT_EQ(train(config("refused", validating(root / "scenes.h5" / "val"))), kExitOk);
+  EXPECT_TRUE(fs::exists(root / "refused" / checkpoint_name(6)));
+  EXPECT_EQ(lines("refused", "validation").size(), 4u);
+  const auto shown = lines("refused", "shown");
+  ASSERT_EQ(shown.size(), 4u);
+  EXPECT_FALSE(shown[0].contains("ply"));
+  EXPECT_NE(shown[0]["missing"].get<std::string>().find("scenes.h5"), std::string::npos) << shown[0].dump();
+}
+
 TEST_F(Training, RandomTargetCropsTrainAndResumeOnTheSameBits) {
   const std::vector<ConfigOverride> small = {{"model.image_tokenizer.image_size", "24"}, {"training.crop_size", "16"},
                                              {"training.losses.pixelalign_loss_weight", "0.1"}};

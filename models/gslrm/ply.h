@@ -7,6 +7,10 @@
 // which is what degree-3 viewers expect, and lower degrees leave the higher coefficients 0. Source:
 // GaussianModel.save_ply and load_ply, gslrm/model/gaussians_renderer.py. Deviation: there, degrees 1 and 2 are padded
 // behind the last coefficient, which shifts the channels in a viewer, and such files cannot be read back.
+//
+// Layout `inria` is that of the original 3D Gaussian Splatting code, which most viewers and converters take as theirs: the
+// same values, without colours and with normals, which are 0:
+//   x y z nx ny nz  f_dc_0..2  f_rest_0..R-1  opacity  scale_0..2  rot_0..3 (f4)
 #pragma once
 
 #include <filesystem>
@@ -16,9 +20,12 @@
 
 namespace mfl::gslrm {
 
+enum class PlyLayout { published, inria };
+
 struct PlyOptions {
   bool viewer = true;          // 45 f_rest whatever the degree; else as many as the degree has
   float scaling_modifier = 1;  // baked into the scales: log(exp(s) * modifier)
+  PlyLayout layout = PlyLayout::published;
 };
 
 // Host tensors, f32. Atomic; missing folders are made. Throws DataError.

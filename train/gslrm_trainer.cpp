@@ -35,42 +35,6 @@ double seconds_since(std::chrono::steady_clock::time_point t) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - t).count();
 }
 
-data::DatasetOptions dataset_options(const GslrmConfig& c, bool training) {
-  const TrainingConfig::Dataset& d = c.training.dataset;
-  data::DatasetOptions o;
-  o.image_size = c.model.image_tokenizer.image_size;
-  o.num_views = d.num_views;
-  o.num_input_views = d.num_input_views;
-  o.remove_alpha = d.remove_alpha;
-  o.background = data::parse_background(d.background_color);
-  o.seed = c.mfl.seed;
-  o.limit = c.mfl.overfit;
-  if (const auto crop = c.training.crop_size; training && crop && *crop < o.image_size) o.crop_size = *crop;
-  if (c.mouse.use_mouse_dataset) {
-    o.rule = data::ViewRule::fixed;
-    o.fewer_views = true;
-    if (c.mouse.normalize_cameras || c.mouse.target_camera_distance > 0) o.normalise = data::CameraNormalisation{};
-    if (o.normalise) {
-      o.normalise->rotate = c.mouse.normalize_cameras;
-      o.normalise->z_up = c.mouse.normalize_to_z_up;
-      o.normalise->target_distance = c.mouse.target_camera_distance;
-    }
-    o.auto_mask = c.mouse.auto_generate_mask;
-    o.mask_threshold = c.mouse.mask_threshold;
-    const auto& a = c.mouse.augmentation;
-    if (training && a.enabled && c.mfl.overfit == 0) {
-      data::Augmentation aug;
-      aug.horizontal_flip = a.horizontal_flip;
-      aug.rotation_range = a.rotation_range;
-      for (int i = 0; i < 2; ++i) aug.brightness[i] = a.brightness_range[std::size_t(i)], aug.contrast[i] = a.contrast_range[std::size_t(i)];
-      o.augmentation = aug;
-    }
-  } else {
-    o.rule = d.maximize_view_overlap ? data::ViewRule::overlap : data::ViewRule::random;
-  }
-  return o;
-}
-
 // A configuration's data set; `own` (mfl.data.train or .val) comes before `list`.
 std::shared_ptr<const data::ViewReader> open_data(const GslrmConfig& c, const std::string& packed, const std::string& own,
                                                   const std::string& list, Communicator& comm, const data::ViewReader* checked = nullptr) {

@@ -1,12 +1,13 @@
-// The packed file behind a configuration's data set, opened and checked before a run reads it.
+// The packed file behind a configuration's data set, opened and checked before a run reads it; and how GS-LRM reads it.
 #pragma once
 
 #include <filesystem>
 #include <memory>
 #include <string>
 
-#include "data/hdf5_file.h"
+#include "data/dataset.h"
 #include "runtime/comm/communicator.h"
+#include "train/config.h"
 
 namespace mfl {
 
@@ -22,5 +23,8 @@ struct TrainingData {
 // Collective. Rank 0 packs where needed and runs the fast part of `mfl_data doctor`, unless the path is that of `checked`. Throws
 // DataError where the set is unsound.
 std::shared_ptr<const data::ViewReader> open_training_data(const TrainingData&, Communicator&, const data::ViewReader* checked = nullptr);
+
+// How a GS-LRM configuration reads a set: for training, or without anything random but the choice of views.
+data::DatasetOptions dataset_options(const GslrmConfig&, bool training);
 
 }  // namespace mfl

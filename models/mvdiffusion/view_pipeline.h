@@ -39,6 +39,8 @@ class ViewPipeline {
   const Encoders& encoders() const { return encoders_; }
   std::size_t weight_bytes() const { return weights_.peak_bytes(); }
   std::size_t sampling_bytes() const { return step_.peak_bytes(); }
+  const Arena& weight_arena() const { return weights_; }
+  const Arena& sampling_arena() const { return step_; }
   // For networks beside it, on the same device.
   const Stream& stream() const { return stream_; }
   Ctx context() { return {.stream = stream_, .arena = step_, .precision = store_.precision(), .saving = false}; }

@@ -135,7 +135,7 @@ TEST(InferGenerate, LeavesViewsInSlotOrderAndMetrics) {
   EXPECT_EQ(g.means.front().first, "psnr");
   for (const char* file : {"views/0_front.png", "views/1_front_right.png", "views/2_right.png", "views/3_back.png", "views/4_left.png", "views/5_front_left.png", "grid.png", "views.json"})
     EXPECT_TRUE(fs::exists(tiny.folder / "out" / "mouse_2" / file)) << file;
-  const auto metrics = nlohmann::json::parse(bytes_of(tiny.folder / "out" / "metrics.json"));
+  const auto metrics = nlohmann::json::parse(bytes_of(tiny.folder / "out" / "views_metrics.json"));
   EXPECT_EQ(metrics["objects"], 3);
   EXPECT_EQ(metrics["settings"]["steps"], 1);
   EXPECT_NEAR(metrics["mean"]["psnr"], g.means.front().second, 1e-12);
@@ -153,7 +153,7 @@ TEST(InferGenerate, GoesOnWhereItStopped) {
   const auto pipeline = tiny.pipeline(1);
   const ViewSet set = set_of(3, false);
   generate_views(*pipeline, set, *single, tiny.options("out"));
-  EXPECT_FALSE(fs::exists(tiny.folder / "out" / "metrics.json"));
+  EXPECT_FALSE(fs::exists(tiny.folder / "out" / "views_metrics.json"));
   const fs::path kept = tiny.folder / "out" / "mouse_0" / "views" / "0_front.png", lost = tiny.folder / "out" / "mouse_1" / "views" / "2_right.png";
   const std::string before = bytes_of(lost);
   const auto time = fs::last_write_time(kept);

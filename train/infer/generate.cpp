@@ -118,9 +118,13 @@ Generated generate_views(ViewPipeline& pipeline, const ViewSet& set, Communicato
         const int prompt = s.prompts[static_cast<std::size_t>(v)];
         write_view(to / view_file(v, prompt), views.rows(v, 1).reshape({shape[2], shape[3], 3}));
         list.push_back({{"file", view_file(v, prompt)}, {"slot", v}, {"prompt", prompt}, {"view", mvdiffusion::kPromptSlots[static_cast<std::size_t>(prompt)].name}});
+        if (s.truth) {
+          const double db = psnr(views, s.truth, v);
+          list.back()["psnr"] = std::isfinite(db) ? ordered_json(db) : ordered_json();
+        }
       }
       write_panel(to / "grid.png", draw(s, views));
-      ordered_json j = {{"name", s.name}, {"settings", settings}, {"source", source(missing[first + k])}, {"noise", s.noise}, {"views", list}};
+      ordered_json j = {{"name", s.name}, {"settings", settings}, {"source", source(missing[first + k])}, {"noise", s.noise}, {"origin", ordered_json::parse(s.origin)}, {"views", list}};
       if (s.truth) {
         Metrics metrics = view_metrics(views, s);
         if (lpips) {
@@ -165,7 +169,7 @@ Generated generate_views(ViewPipeline& pipeline, const ViewSet& set, Communicato
       means[s.name] = s.sum / double(s.count);
     }
     if (!sums.empty())
-      io::write_text_file(o.folder / "metrics.json",
+      io::write_text_file(o.folder / "views_metrics.json",
                           ordered_json{{"objects", objects.size()}, {"settings", settings}, {"mean", means}, {"by_object", objects}}.dump(2) + "\n");
   }
   comm.barrier();

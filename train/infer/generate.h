@@ -3,7 +3,7 @@
 //   <folder>/<name>/views/<slot>_<slot's name>.png   in slot order
 //                   grid.png                         input, truth where there is one, generated
 //                   views.json                       settings, files, metrics; written last: an object with it is finished
-//   <folder>/metrics.json                            means and every object's metrics, where truth exists
+//   <folder>/views_metrics.json                      means and every object's metrics, where truth exists
 #pragma once
 
 #include <filesystem>

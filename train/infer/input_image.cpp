@@ -29,18 +29,23 @@ InputImage read_input_image(const std::filesystem::path& path, std::int64_t side
   const io::Source file = io::open_file(path);
   const std::vector<std::byte> bytes = file->read(0, file->size());
   const std::span<const std::uint8_t> raw(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
-  Image im = data::decode_image(raw, path.string());
-  InputImage out;
+  InputImage out = prepare_input_image(data::decode_image(raw, path.string()), path.string(), side, background);
   out.sha256 = data::hex(data::Sha256().add(bytes.data(), bytes.size()).finish());
+  return out;
+}
+
+InputImage prepare_input_image(Image im, const std::string& where, std::int64_t side, const std::array<double, 3>& background) {
+  InputImage out;
   out.had_alpha = im.channels == 4;
+  const int width = im.width, height = im.height;
   if (!out.had_alpha)
-    log_warning(path.string(), " has no alpha: its background stays. The network knows animals on a plain background; give an RGBA image "
+    log_warning(where, " has no alpha: its background stays. The network knows animals on a plain background; give an RGBA image "
                 "whose background is transparent.");
   im = data::with_channels(im, 4);
   if (data::foreground_share(im) == 0)
-    throw_error<DataError>(path.string(), " is transparent everywhere: its alpha is 0. Give an image whose alpha shows the animal.");
+    throw_error<DataError>(where, " is transparent everywhere: its alpha is 0. Give an image whose alpha shows the animal.");
   if (im.width != im.height) {
-    log_info(path.string(), " is ", im.width, " x ", im.height, "; padded to a square.");
+    log_info(where, " is ", im.width, " x ", im.height, "; padded to a square.");
     im = padded(im);
   }
   const int size = static_cast<int>(side);
@@ -51,6 +56,8 @@ InputImage read_input_image(const std::filesystem::path& path, std::int64_t side
   im = data::with_channels(im, 3);
   out.pixels = Tensor::on_heap({side, side, 3}, DType::u8);
   std::copy(im.pixels.begin(), im.pixels.end(), out.pixels.data<std::uint8_t>());
+  out.decisions = text(R"({"width": )", width, R"(, "height": )", height, R"(, "background": ")", out.had_alpha ? "alpha" : "as it is",
+                       R"(", "framing": ")", width == height ? "resized" : "padded to a square, resized", R"("})");
   return out;
 }
 

@@ -28,6 +28,7 @@ struct ViewSample {
   Tensor truth = {};                // [V, H, H, 3 or 4] f32 in [0, 1], composited; the fourth channel is alpha. Empty: unknown
   std::vector<int> prompts;         // [V] rows of the prompt embeddings
   std::array<double, 3> background{1, 1, 1};
+  std::string origin = "{}";        // JSON object: where it comes from, for whoever keeps a record
 };
 // A fixed set: sample i is the same at every call. Called from one thread. `name`: of sample i, without its pixels.
 struct ViewSet {

@@ -26,6 +26,13 @@ struct ViewSetOptions {
 // data/image.h does, pasted on the background, so that metrics compare what the network is given.
 ViewSet packed_view_set(std::shared_ptr<const data::ViewReader>, const ViewSetOptions&);
 
+// Which of a sample's views an object shows: the reference, and for every slot its view and prompt.
+struct ChosenViews {
+  int reference = 0;
+  std::vector<int> views, prompts;               // [slots]
+};
+ChosenViews choose_views(const data::ViewReader&, std::int64_t sample, const ViewSetOptions&);
+
 // The number of an image's noise: from its pixels, so that an image gets the same views in any set, batch or order.
 std::uint32_t noise_number(const Tensor& bytes);
 

@@ -1,0 +1,55 @@
+// The second stage over a set of scenes: Gaussians and pictures of each in its folder, by any number of ranks, resumable.
+//
+//   <folder>/<name>/views/           the model's input views (those of the first stage stay as they are)
+//                   gaussians.ply    filtered
+//                   turntable.png, turntable.mp4
+//                   metrics.json     against the truth, where there is any
+//                   provenance.json  what all of it was made of and by; written last: an object with it is finished
+//   <folder>/metrics.json            means and every object's metrics, where there is truth
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "models/gslrm/filters.h"
+#include "models/perceptual/lpips.h"
+#include "runtime/comm/communicator.h"
+#include "train/infer/file_hashes.h"
+#include "train/infer/reconstruct.h"
+#include "train/infer/scene.h"
+#include "train/run_log.h"
+#include "train/turntable.h"
+
+namespace mfl::infer {
+
+struct SceneOutputs {
+  std::filesystem::path folder;
+  bool in_place = false;                  // a set of one object: its files lie in `folder` itself
+  gslrm::Filters filters = gslrm::Filters::inference();
+  Turntable strip = {}, film = {.views = 120};
+  int film_rate = 30;                     // frames a second
+  bool video = true;
+  double mask_threshold = 0.1;            // of the IoU
+  std::string settings = "{}";            // JSON object: all else that a result follows from
+  struct Checkpoint {
+    std::string part;                     // "gslrm", "mvdiffusion unet", ..
+    std::filesystem::path file;
+  };
+  std::vector<Checkpoint> checkpoints = {};   // for the provenance, with their SHA-256
+};
+
+struct Reconstructed {
+  std::int64_t made = 0, finished_before = 0;   // of all ranks
+  Metrics means;                                // over all objects; empty without truth
+};
+
+// Where the files of scene i lie.
+std::filesystem::path folder_of(const SceneOutputs&, const SceneSet&, std::int64_t i);
+
+// Collective. Rank r takes every world-th scene. A finished one of the same settings and source is left as it is.
+Reconstructed reconstruct_scenes(Reconstructor&, const SceneSet&, Communicator&, const SceneOutputs&, FileHashes&,
+                                 const perceptual::LpipsLoss* lpips = nullptr);
+
+}  // namespace mfl::infer

@@ -9,6 +9,7 @@
 
 #include "data/progress.h"
 #include "models/gslrm/ply.h"
+#include "models/gslrm/viewer/viewer.h"
 #include "runtime/io/atomic_file.h"
 #include "runtime/io/png.h"
 #include "runtime/log.h"
@@ -102,6 +103,10 @@ class Writer {
     files.push_back("gaussians.ply");
     if (kept.xyz.shape()[0] == 0) log_warning((to / "gaussians.ply").string(), " is empty: the filters leave none of ", host.xyz.shape()[0], " Gaussians.");
     for (const std::string& file : turntables(model_.to_device(kept), to)) files.push_back(file);
+    if (o_.viewer) {
+      gslrm::write_viewer(to / "viewer.html", kept, s.cameras, {.title = s.name, .camera_names = s.view_names, .scaling_modifier = model_.spec().scaling_modifier});
+      files.push_back("viewer.html");
+    }
     if (s.truth) {
       io::write_text_file(to / "metrics.json", metrics.dump(2) + "\n");
       files.push_back("metrics.json");
@@ -207,6 +212,7 @@ Reconstructed reconstruct_scenes(Reconstructor& model, const SceneSet& set, Comm
   settings["filters"] = filters_json(o.filters);
   settings["turntable"] = turntable_json(o.strip);
   if (o.video) settings["video"] = turntable_json(o.film), settings["video"]["rate"] = o.film_rate;
+  settings["viewer"] = o.viewer;
   auto done = [&](std::int64_t i) { return finished(folder_of(o, set, i), settings, set.source(i)); };
 
   std::vector<std::int64_t> mine, missing;

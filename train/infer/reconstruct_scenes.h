@@ -3,6 +3,7 @@
 //   <folder>/<name>/views/           the model's input views (those of the first stage stay as they are)
 //                   gaussians.ply    filtered
 //                   turntable.png, turntable.mp4
+//                   viewer.html      the same Gaussians in a browser, with the input cameras
 //                   metrics.json     against the truth, where there is any
 //                   provenance.json  what all of it was made of and by; written last: an object with it is finished
 //   <folder>/metrics.json            means and every object's metrics, where there is truth
@@ -30,7 +31,7 @@ struct SceneOutputs {
   gslrm::Filters filters = gslrm::Filters::inference();
   Turntable strip = {}, film = {.views = 120};
   int film_rate = 30;                     // frames a second
-  bool video = true;
+  bool video = true, viewer = true;
   double mask_threshold = 0.1;            // of the IoU
   std::string settings = "{}";            // JSON object: all else that a result follows from
   struct Checkpoint {

@@ -89,7 +89,7 @@ class Run {
                        .hfov = render.hfov, .elevation = render.elevation};
       outputs_.film.size += outputs_.film.size % 2;   // of H.264's colours
       outputs_.film_rate = render.video_fps;
-      outputs_.video = a.video;
+      outputs_.video = a.video, outputs_.viewer = a.viewer;
       outputs_.mask_threshold = gslrm_->config.training.losses.mask_iou_threshold;
       outputs_.folder = a.out;
     }

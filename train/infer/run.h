@@ -23,7 +23,7 @@ struct Arguments {
   std::string out;
   bool rank_references = false;
   int turntable_views = 0, turntable_size = 0;    // of the strip; 0: as the configuration says (mfl.render)
-  bool video = true;
+  bool video = true, viewer = true;
   // How.
   std::string device = "auto", compute = "bf16", encoders = "bf16", sampler = "ddim", order = "fixed", background, vgg16, lpips, memory;
   std::string reference = "0";

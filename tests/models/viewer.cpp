@@ -211,6 +211,48 @@ TEST_F(ViewerInBrowser, AHundredThousandGaussiansInSoftwareRendering) {
   }
 }
 
+TEST_F(ViewerInBrowser, FollowsKeysMouseAndSliders) {
+  const test::SplatScene scene = test::ring_scene(SceneKind::trained, 16);
+  write_viewer(page, gaussians_of(scene), cameras_of(scene, 64), {.title = "one mouse"});
+  test::Browser browser(test::Browser::program());
+  browser.open(page);
+  ASSERT_EQ(browser.wait_for_state(std::chrono::seconds(60)), "shown");
+  // Waits until the panel marks this camera (from 0) as the one that is looked from; -1: none.
+  auto becomes = [&](int camera) {
+    const std::string marked = "[...document.querySelectorAll('#cameras button')].findIndex(b => b.ariaPressed === 'true')";
+    return browser.evaluate("new Promise(done => { let n = 0; const t = setInterval(() => { const m = " + marked + "; if (m === " +
+                            std::to_string(camera) + " || ++n > 400) clearInterval(t), done(m); }, 30); })") == camera;
+  };
+  auto mouse = [&](const char* type, double x, double y, int buttons) {
+    browser.call("Input.dispatchMouseEvent", {{"type", type}, {"x", x}, {"y", y}, {"button", "left"}, {"buttons", buttons}, {"clickCount", 1}});
+  };
+  auto key = [&](const char* k) { browser.call("Input.dispatchKeyEvent", {{"type", "keyDown"}, {"key", k}, {"text", k}}); };
+  EXPECT_TRUE(becomes(0));
+  key("3");
+  EXPECT_TRUE(becomes(2));
+  mouse("mousePressed", 300, 300, 1);
+  for (int i = 1; i <= 8; ++i) mouse("mouseMoved", 300 + 10 * i, 300 + i, 1);
+  mouse("mouseReleased", 380, 308, 0);
+  EXPECT_TRUE(becomes(-1));
+  // A click on the outline of a camera.
+  const auto at = browser.evaluate("(() => { const s = viewer.frusta.seen, i = s.findIndex(p => p && p[0][0] > 0 && p[0][0] < 700 && p[0][1] > 20 && "
+                                   "p[0][1] < innerHeight && viewer.camera_at(p[0][0], p[0][1]) === s.indexOf(p)); return [i, s[i][0][0], s[i][0][1]]; })()");
+  mouse("mousePressed", at[1], at[2], 1);
+  mouse("mouseReleased", at[1], at[2], 0);
+  EXPECT_TRUE(becomes(at[0]));
+  const double reach = browser.evaluate("viewer.view.reach");
+  browser.call("Input.dispatchMouseEvent", {{"type", "mouseWheel"}, {"x", 300}, {"y", 300}, {"deltaX", 0}, {"deltaY", -240}});
+  EXPECT_TRUE(becomes(-1));
+  EXPECT_LT(browser.evaluate("viewer.view.reach").get<double>(), reach);
+  EXPECT_EQ(browser.evaluate("(() => { const s = document.getElementById('opacity'); s.value = -1; s.dispatchEvent(new Event('input')); return viewer.look.opacity; })()"), 0.5);
+  browser.evaluate("HTMLAnchorElement.prototype.click = function() { document.body.dataset.saved = this.download; }");
+  key("s");
+  EXPECT_EQ(browser.evaluate("new Promise(done => { let n = 0; const t = setInterval(() => { if (document.body.dataset.saved || ++n > 200) clearInterval(t), "
+                             "done(document.body.dataset.saved); }, 30); })"), "one_mouse.png");
+  key("?");
+  EXPECT_EQ(browser.evaluate("document.getElementById('help').open"), true);
+}
+
 TEST_F(ViewerInBrowser, SaysInASentenceWhatIsMissing) {
   const test::SplatScene scene = test::ring_scene(SceneKind::trained, 8);
   write_viewer(page, gaussians_of(scene), cameras_of(scene, 64));

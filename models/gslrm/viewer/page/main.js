@@ -20,9 +20,8 @@ class Page {
     this.look = { background: scene.background, opacity: 1, size: 1 };
     this.sorter = new Sorter(scene.xyz, (order, seen, stride) => {
       this.painter.order(order, seen, stride);
-      this.stale = true;
-      if (this.on_order) this.on_order();
-      this.wake();
+      if (this.on_order) { this.on_order(); return; }   // somebody waits for it who draws
+      this.stale = true, this.wake();
     });
     this.level = 0, this.slow = [], this.moved_at = -Infinity;
     this.picture.addEventListener('webglcontextlost', () =>
@@ -71,6 +70,7 @@ class Page {
       if (element('frusta').checked) this.frusta.draw(this.view, devicePixelRatio);
       else this.frusta.clear();
       this.stale = false, this.drawn_scale = scale;
+      if (this.painter.seen > 0 || this.scene.count === 0) document.body.dataset.state ??= 'shown';
     }
     if (moving || this.flight || this.turning) this.wake();
     if (!this.waiting || now - (this.told_at ?? -Infinity) > 300) this.told_at = now, this.tell();
@@ -268,7 +268,8 @@ class Page {
 }
 
 async function main() {
-  const scene = read_scene(), page = new Page(scene), size = words.get('size')?.split('x').map(Number);
+  const page = new Page(read_scene()), size = words.get('size')?.split('x').map(Number);
+  globalThis.viewer = page;   // for whoever drives the page from outside
   if (words.has('background')) page.look.background = colour('#' + words.get('background'));
   if (words.has('opacity')) page.look.opacity = Number(words.get('opacity'));
   if (words.has('scale')) page.look.size = Number(words.get('scale'));
@@ -281,7 +282,7 @@ async function main() {
   }
   page.furnish();
   const camera = Number(words.get('camera') ?? 1) - 1;
-  if (camera > 0 && camera < scene.cameras.length) page.view.stand_at(camera);
+  if (camera > 0 && camera < page.scene.cameras.length) page.view.stand_at(camera);
   page.mark_camera();
   page.changed();
 }

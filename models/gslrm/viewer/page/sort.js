@@ -2,7 +2,8 @@
 // then index). Radix sort of 22 bits in two passes. Runs in a worker; its text is all that the worker has.
 function make_sorter(xyz) {
   const count = xyz.length / 3, kBits = 11, kDigits = 1 << kBits, kKeys = (1 << 2 * kBits) - 1;
-  const depth = new Float32Array(count), keys = new Uint32Array(count), half = new Uint32Array(count);
+  const depth = new Float32Array(count), keys = new Uint32Array(count);
+  const half = new Uint32Array(count), upper = new Uint16Array(count);   // after the first pass: indices, and the second pass' digits
   const low = new Uint32Array(kDigits), high = new Uint32Array(kDigits);
   // row: of world to camera, what gives the depth: [x, y, z, translation]; only every stride-th Gaussian takes part. Fills
   // `order`, returns how many are in front.
@@ -29,9 +30,12 @@ function make_sorter(xyz) {
         const n = digits[d];
         digits[d] = sum, sum += n;
       }
-    for (let i = count - 1 - (count - 1) % stride; i >= 0; i -= stride)
-      if (depth[i] > 0.2) half[low[keys[i] & kDigits - 1]++] = i;
-    for (let k = 0; k < seen; ++k) order[high[keys[half[k]] >>> kBits]++] = half[k];
+    for (let i = count - 1 - (count - 1) % stride; i >= 0; i -= stride) {
+      if (!(depth[i] > 0.2)) continue;
+      const place = low[keys[i] & kDigits - 1]++;
+      half[place] = i, upper[place] = keys[i] >>> kBits;
+    }
+    for (let k = 0; k < seen; ++k) order[high[upper[k]]++] = half[k];
     return seen;
   };
 }

@@ -5,6 +5,7 @@
 //   mfl_bench encoders --device cuda --images 8 --output tests/bench/results/h100/encoders.jsonl
 //   mfl_bench loader --output tests/bench/results/epyc/loader.jsonl
 //   mfl_bench unet --device cuda --objects 8 --output tests/bench/results/h100/unet.jsonl
+//   mfl_bench reconstruct --device cuda --checkpoint ckpt.pt --output tests/bench/results/h100/reconstruct.jsonl
 //   mfl_bench record --what "GS-LRM, a scene all in" --value 1.21 --unit s --command "mfl_train ..." --output FILE
 //   mfl_bench table FILE...
 #include <CLI/CLI.hpp>
@@ -20,6 +21,7 @@
 #include "tests/bench/encoders.h"
 #include "tests/bench/loader.h"
 #include "tests/bench/machine.h"
+#include "tests/bench/reconstruction.h"
 #include "tests/bench/table.h"
 #include "tests/bench/unet.h"
 #include "tests/support/op_case.h"
@@ -143,6 +145,22 @@ int encoders(const Options& o, int images) {
   return 0;
 }
 
+int reconstruct(const Options& o, bench::ReconstructionBench b) {
+  b.device = parse_device(o.device);
+  b.compute = parse_dtype(o.dtype);
+  Output output(o.output);
+  const Json machine = bench::describe_machine(b.device);
+  bench::time_reconstruction(b, [&](const bench::ReconstructionTime& t) {
+    std::printf("%-80s %9.2f %s\n", t.what.c_str(), t.value, t.unit.c_str());
+    std::fflush(stdout);
+    Json j = {{"kind", "figure"}, {"what", text(t.what, ", ", o.dtype)}, {"value", t.value}, {"unit", t.unit},
+              {"command", text("mfl_bench reconstruct --config ", b.config.string(), " --dtype ", o.dtype)}};
+    j.update(machine);
+    output.put(j);
+  });
+  return 0;
+}
+
 int unet(const Options& o, bench::UnetBench b) {
   b.device = parse_device(o.device);
   b.compute = parse_dtype(o.dtype);
@@ -218,6 +236,15 @@ int main(int argc, char** argv) {
   network->add_option("--repeats", u.repeats, "timed steps; a fifth as many samplings")->check(CLI::Range(1, 100000))->capture_default_str();
   network->add_option("--output", o.output, "append JSON lines to this file");
 
+  bench::ReconstructionBench g;
+  auto* gaussians = app.add_subcommand("reconstruct", "time GS-LRM from six views to Gaussians, a file and a picture");
+  gaussians->add_option("--config", g.config, "of the model")->capture_default_str();
+  gaussians->add_option("--checkpoint", g.checkpoint, "its weights; default: zeros, which a GPU multiplies faster than numbers");
+  gaussians->add_option("--dtype", o.dtype, "bf16 or f32")->capture_default_str();
+  gaussians->add_option("--device", o.device, "cuda, cuda:N or cpu")->capture_default_str();
+  gaussians->add_option("--repeats", g.repeats, "timed runs")->check(CLI::Range(1, 100000))->capture_default_str();
+  gaussians->add_option("--output", o.output, "append JSON lines to this file");
+
   std::string what, unit, command, record_device = o.device;
   double value = 0;
   auto* record =
@@ -240,6 +267,7 @@ int main(int argc, char** argv) {
       u.train = mode != "sample", u.sample = mode != "train", u.tiny = size == "tiny";
       return unet(o, u);
     }
+    if (*gaussians) return reconstruct(o, g);
     if (*frozen) return encoders(o, images);
     if (*loader) {
       const std::vector<Json> records = bench::bench_loader(l);

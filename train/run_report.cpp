@@ -92,7 +92,8 @@ void RunReport::end(std::int64_t pass, const Spent& s) {
   if (!leader_) return;
   const double share = (s.validation + s.pictures) / std::max(s.all, 1e-9);
   log_.event("end", pass, {}, {{"seconds", s.all}, {"validation_seconds", s.validation}, {"pictures_seconds", s.pictures}, {"validation_share", share}});
-  log_info(fmt::format("the loop ran for {:.1f} s; validation took {:.2f} s and pictures {:.2f} s of it, {:.1f} %", s.all, s.validation, s.pictures, 100 * share));
+  log_info(fmt::format("the loop ran for {:.1f} s; validation took {:.2f} s and pictures {:.2f} s of it, {:.1f} %{}", s.all, s.validation, s.pictures, 100 * share,
+                       share > 0.05 ? " (fewer of mfl.val_samples, or a larger validation.val_every, make it less)" : ""));
 }
 
 void RunReport::saved(const SavedCheckpoint& c) {

@@ -145,7 +145,7 @@ Showcase::Shown Showcase::make(const ShowcaseScene& scene) {
     attempt([&] {
       const fs::path file = folder / "viewer.html";
       gslrm::write_viewer(file, kept, scene.cameras,
-                          {.title = title, .camera_names = scene.labels, .scaling_modifier = renderer_.scaling_modifier});
+                          {.title = title, .camera_names = scene.labels, .background = scene.background, .scaling_modifier = renderer_.scaling_modifier});
       shown.files.emplace_back("viewer", file.string());
     });
   attempt([&] {

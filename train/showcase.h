@@ -5,6 +5,7 @@
 //   <validation.output_dir>/iter_%08d/<sample>/{gt_vs_pred.png, input.png, gaussians.ply, viewer.html, turntable.png, turntable.mp4}
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -28,6 +29,7 @@ struct ShowcaseScene {
   Tensor inputs;                     // [I, H, W, 3 or 4]
   gslrm::Gaussians gaussians;        // all of the sample's
   gslrm::Cameras cameras;            // of the compared views
+  std::array<float, 3> background{1, 1, 1};   // of the sample's images: where the page begins
 };
 
 class Showcase {

@@ -46,6 +46,7 @@ ShowcaseScene scene_of(const Stream& s, std::int64_t pass, const data::Batch& ho
   scene.inputs = first_rows(host.input.image, host.num_input_views);
   scene.cameras = {first_rows(host.c2w, views), first_rows(host.fxfycxcy, views), static_cast<int>(image.shape()[2]),
                    static_cast<int>(image.shape()[3])};
+  std::copy_n(host.background.data<float>(), 3, scene.background.begin());
   scene.gaussians = to_host(s, gaussians.sample(0));
   s.synchronize();
   return scene;

@@ -28,6 +28,8 @@ class Frusta {
       const path = new Path2D();
       for (let e = 1; e < 5; ++e) path.moveTo(p[0][0], p[0][1]), path.lineTo(p[e][0], p[e][1]), path.lineTo(p[e % 4 + 1][0], p[e % 4 + 1][1]);
       const on = i === this.hovered;
+      c.beginPath(), p.slice(1).forEach(([x, y]) => c.lineTo(x, y)), c.closePath();
+      c.fillStyle = on ? 'rgba(217,130,43,.16)' : 'rgba(11,111,184,.10)', c.fill();
       c.strokeStyle = 'rgba(255,255,255,.75)', c.lineWidth = on ? 5 : 3.5, c.stroke(path);
       c.strokeStyle = on ? '#d9822b' : '#0b6fb8', c.lineWidth = on ? 2 : 1.25, c.stroke(path);
       const [x, y] = p[0];

@@ -244,6 +244,19 @@ TEST_F(Showing, ChangesNoBitOfTheRunAndIsCompleteAtItsEnd) {
   EXPECT_LE(end[0]["validation_share"].get<double>(), 1);
 }
 
+TEST_F(Showing, CudaRunKeepsItsBitsBesideIt) {
+  if (cuda_device_count() == 0) GTEST_SKIP() << "no GPU";
+  auto on_gpu = [&](const std::string& run, std::vector<ConfigOverride> more) {
+    auto comm = make_single({DeviceKind::cuda, 0});
+    more.push_back({"mfl.device", "cuda"});
+    return train_gslrm(config(run, more), *comm);
+  };
+  ASSERT_EQ(on_gpu("bare", {}), kExitOk);
+  ASSERT_EQ(on_gpu("shown", validating(root / "val")), kExitOk);
+  EXPECT_EQ(tensors("bare", 6), tensors("shown", 6));
+  for (const auto& shown : lines("shown", "shown")) EXPECT_TRUE(fs::exists(shown.value("video", ""))) << shown.dump();
+}
+
 TEST_F(Showing, AFolderThatCannotBeWrittenIsAWarning) {
   // A file stands where the folder should be.
   ASSERT_EQ(train(config("refused", validating(root / "scenes.h5" / "val"))), kExitOk);

@@ -37,9 +37,12 @@ Tensor on_device(const Stream& s, Arena& a, const Tensor& host) {
 }  // namespace
 
 Showcase::Showcase(const GslrmConfig& config, Device device, std::size_t memory_bytes)
-    : config_(config), stream_(Stream::create(device, "showcase")), memory_(device, memory_bytes, "showcase"),
+    : config_(config),
+      stream_(Stream::create(device, "showcase")),
+      memory_(device, memory_bytes, "showcase"),
       splats_(device, memory_bytes, "showcase rasterizer"),
-      renderer_{.scaling_modifier = gslrm::ModelSpec::from(config.model, config.training.dataset.num_input_views).scaling_modifier,
+      renderer_{.scaling_modifier =
+                    gslrm::ModelSpec::from(config.model, config.training.dataset.num_input_views).scaling_modifier,
                 .chunk = kViewChunk} {}
 
 Showcase::~Showcase() {
@@ -51,7 +54,7 @@ void Showcase::show(ShowcaseScene scene) {
   showing_ = std::async(std::launch::async, [this, scene = std::move(scene)] {
     // Training comes first: one core, and that only where it is free.
     omp_set_num_threads(1);
-    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 5);   // of this thread alone
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 5);  // of this thread alone
     const auto begin = std::chrono::steady_clock::now();
     Shown s = make(scene);
     s.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -74,7 +77,9 @@ Turntable Showcase::strip_table() const {
 }
 Turntable Showcase::video_table() const {
   const auto& r = config_.mfl.render;
-  return {.views = r.video_views, .size = r.video_size > 0 ? r.video_size : config_.model.image_tokenizer.image_size, .hfov = r.hfov,
+  return {.views = r.video_views,
+          .size = r.video_size > 0 ? r.video_size : config_.model.image_tokenizer.image_size,
+          .hfov = r.hfov,
           .elevation = r.elevation};
 }
 
@@ -82,7 +87,9 @@ Tensor Showcase::render(const Gaussians& g, const Cameras& camera) {
   Ctx cx{.stream = stream_, .arena = memory_, .precision = Precision::of(DType::f32), .saving = false};
   gslrm::Renderer::Saved none;
   return renderer_.forward(cx, splats_, g,
-                           {on_device(stream_, memory_, camera.c2w), on_device(stream_, memory_, camera.fxfycxcy), camera.height, camera.width}, none);
+                           {on_device(stream_, memory_, camera.c2w), on_device(stream_, memory_, camera.fxfycxcy),
+                            camera.height, camera.width},
+                           none);
 }
 
 // One view at a time: memory does not grow with their number.
@@ -92,9 +99,10 @@ void Showcase::turn(const Gaussians& g, const Turntable& t, const std::function<
   const Tensor view = Tensor::on_heap(side, DType::f32);
   for (int i = 0; i < t.views; ++i) {
     if (g.xyz.shape()[0] == 0) {
-      std::fill_n(view.data<float>(), view.numel(), 1.0f);   // nothing is left: white
+      std::fill_n(view.data<float>(), view.numel(), 1.0f);  // nothing is left: white
     } else {
-      copy(stream_, render(g, {cameras.c2w.rows(i, 1), cameras.fxfycxcy.rows(i, 1), t.size, t.size}).reshape(side), view);
+      copy(stream_, render(g, {cameras.c2w.rows(i, 1), cameras.fxfycxcy.rows(i, 1), t.size, t.size}).reshape(side),
+           view);
       stream_.synchronize();
     }
     each(i, view);
@@ -104,9 +112,10 @@ void Showcase::turn(const Gaussians& g, const Turntable& t, const std::function<
 std::size_t Showcase::device_bytes(const GslrmConfig& config, std::int64_t n) {
   Showcase dry(config, kMeta, std::size_t{1} << 50);
   const std::int64_t degree = config.model.gaussians.sh_degree, K = (degree + 1) * (degree + 1);
-  const Gaussians g{dry.memory_.empty({n, 3}, DType::f32, {"turntable"}), dry.memory_.empty({n, K, 3}, DType::f32, {"turntable"}),
-                    dry.memory_.empty({n, 3}, DType::f32, {"turntable"}), dry.memory_.empty({n, 4}, DType::f32, {"turntable"}),
-                    dry.memory_.empty({n, 1}, DType::f32, {"turntable"})};
+  const Gaussians g{
+      dry.memory_.empty({n, 3}, DType::f32, {"turntable"}), dry.memory_.empty({n, K, 3}, DType::f32, {"turntable"}),
+      dry.memory_.empty({n, 3}, DType::f32, {"turntable"}), dry.memory_.empty({n, 4}, DType::f32, {"turntable"}),
+      dry.memory_.empty({n, 1}, DType::f32, {"turntable"})};
   for (Turntable t : {dry.strip_table(), dry.video_table()}) {
     t.views = 1;
     if (t.size == dry.video_table().size && !config.mfl.render.video) continue;
@@ -126,13 +135,15 @@ Showcase::Shown Showcase::make(const ShowcaseScene& scene) {
       if (shown.error.empty()) shown.error = e.what();
     }
   };
-  const fs::path folder = fs::path(config_.validation.output_dir) / fmt::format("iter_{:08d}", scene.pass) / scene.sample;
+  const fs::path folder =
+      fs::path(config_.validation.output_dir) / fmt::format("iter_{:08d}", scene.pass) / scene.sample;
   auto picture = [&](const char* name, const data::Image& image) {
     shown.images.emplace_back(name, ValidationResult::Png{image.width, image.height, panel_png(image)});
   };
   const std::string title = fmt::format("pass {}  {}", scene.pass, scene.sample);
   attempt([&] {
-    const data::Image panel = draw_panel({.title = title, .labels = scene.labels, .target = scene.target, .render = scene.render});
+    const data::Image panel =
+        draw_panel({.title = title, .labels = scene.labels, .target = scene.target, .render = scene.render});
     picture("gt_vs_pred", panel);
     write_panel(folder / "gt_vs_pred.png", panel);
   });
@@ -151,18 +162,23 @@ Showcase::Shown Showcase::make(const ShowcaseScene& scene) {
     attempt([&] {
       const fs::path file = folder / "viewer.html";
       gslrm::write_viewer(file, kept, scene.cameras,
-                          {.title = title, .camera_names = scene.labels, .background = scene.background, .scaling_modifier = renderer_.scaling_modifier});
+                          {.title = title,
+                           .camera_names = scene.labels,
+                           .background = scene.background,
+                           .scaling_modifier = renderer_.scaling_modifier});
       shown.files.emplace_back("viewer", file.string());
     });
   attempt([&] {
-    stream_.synchronize();   // this thread's first word to the device
+    stream_.synchronize();  // this thread's first word to the device
     const Gaussians g{on_device(stream_, memory_, kept.xyz), on_device(stream_, memory_, kept.features),
                       on_device(stream_, memory_, kept.scaling), on_device(stream_, memory_, kept.rotation),
                       on_device(stream_, memory_, kept.opacity)};
     attempt([&] {
       const Turntable t = strip_table();
       const Tensor views = Tensor::on_heap({t.views, t.size, t.size, 3}, DType::f32);
-      turn(g, t, [&](int i, ConstView frame) { std::copy_n(frame.as<float>(), frame.numel(), views.data<float>() + i * frame.numel()); });
+      turn(g, t, [&](int i, ConstView frame) {
+        std::copy_n(frame.as<float>(), frame.numel(), views.data<float>() + i * frame.numel());
+      });
       const data::Image strip = turntable_strip(views);
       const fs::path file = folder / "turntable.png";
       picture("turntable", strip);

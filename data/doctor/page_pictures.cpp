@@ -10,8 +10,8 @@ namespace {
 
 std::string png_tag(const Image& rgb, const std::string& title) {
   const std::string png = io::encode_png({rgb.width, rgb.height, 3}, rgb.pixels.data());
-  return text("<img alt='", escaped(title), "' title='", escaped(title), "' src='data:image/png;base64,", io::base64(std::as_bytes(std::span(png))),
-              "'>");
+  return text("<img alt='", escaped(title), "' title='", escaped(title), "' src='data:image/png;base64,",
+              io::base64(std::as_bytes(std::span(png))), "'>");
 }
 
 // A square part of an image, at another size, as RGB: samples that have alpha over light grey, recordings as they are.

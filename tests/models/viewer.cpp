@@ -31,12 +31,14 @@ Tensor host(Shape shape, const std::vector<float>& values) {
 }
 Gaussians gaussians_of(const test::SplatScene& s) {
   const std::int64_t n = s.gaussians;
-  return {host({n, 3}, s.xyz), host({n, 1, 3}, s.features), host({n, 3}, s.scaling), host({n, 4}, s.rotation), host({n, 1}, s.opacity)};
+  return {host({n, 3}, s.xyz), host({n, 1, 3}, s.features), host({n, 3}, s.scaling), host({n, 4}, s.rotation),
+          host({n, 1}, s.opacity)};
 }
 // The scene's cameras with images of `size` pixels.
 Cameras cameras_of(const test::SplatScene& s, int size) {
   Cameras k{host({s.views, 4, 4}, s.c2w), host({s.views, 4}, s.fxfycxcy), size, size};
-  for (std::int64_t i = 0; i < k.fxfycxcy.numel(); ++i) k.fxfycxcy.data<float>()[i] *= static_cast<float>(size) / static_cast<float>(s.size);
+  for (std::int64_t i = 0; i < k.fxfycxcy.numel(); ++i)
+    k.fxfycxcy.data<float>()[i] *= static_cast<float>(size) / static_cast<float>(s.size);
   return k;
 }
 // n large coloured Gaussians of any shape and direction around the origin, with harmonics of a degree.
@@ -48,8 +50,8 @@ Gaussians blobs(std::int64_t n, int degree) {
     for (float& x : v) x = static_cast<float>(mean + deviation * rng.normal());
     return v;
   };
-  return {host({n, 3}, draws(3 * n, 0, 0.3)), host({n, K, 3}, draws(3 * K * n, 0, 0.5)), host({n, 3}, draws(3 * n, -3, 0.7)),
-          host({n, 4}, draws(4 * n, 0, 1)), host({n, 1}, draws(n, 0.5, 1.5))};
+  return {host({n, 3}, draws(3 * n, 0, 0.3)), host({n, K, 3}, draws(3 * K * n, 0, 0.5)),
+          host({n, 3}, draws(3 * n, -3, 0.7)), host({n, 4}, draws(4 * n, 0, 1)), host({n, 1}, draws(n, 0.5, 1.5))};
 }
 
 class ViewerPage : public ::testing::Test {
@@ -68,7 +70,7 @@ class ViewerPage : public ::testing::Test {
 
 TEST_F(ViewerPage, ComesBackFromItsPackingWithTheStatedErrors) {
   const Gaussians g = blobs(300, 2);
-  g.xyz.data<float>()[3 * 7] = std::nanf("");   // left out
+  g.xyz.data<float>()[3 * 7] = std::nanf("");  // left out
   const PackedGaussians p = pack_gaussians(g);
   ASSERT_EQ(p.count, 299);
   ASSERT_EQ(p.rest_stride, 32);
@@ -86,8 +88,10 @@ TEST_F(ViewerPage, ComesBackFromItsPackingWithTheStatedErrors) {
       EXPECT_NEAR(v, unit[largest] < 0 ? -unit[c] : unit[c], 0.0007);
     }
     for (std::size_t c = 0; c < 3; ++c) {
-      EXPECT_NEAR(p.position_low[c] + p.position_step[c] * float(q[c]), g.xyz.data<float>()[3 * from + std::int64_t(c)], 2e-6);
-      EXPECT_NEAR(p.scale_low + p.scale_step * float(w[2] >> (10 * c) & 1023), g.scaling.data<float>()[3 * from + std::int64_t(c)], p.scale_step * 0.51);
+      EXPECT_NEAR(p.position_low[c] + p.position_step[c] * float(q[c]), g.xyz.data<float>()[3 * from + std::int64_t(c)],
+                  2e-6);
+      EXPECT_NEAR(p.scale_low + p.scale_step * float(w[2] >> (10 * c) & 1023),
+                  g.scaling.data<float>()[3 * from + std::int64_t(c)], p.scale_step * 0.51);
       EXPECT_NEAR(p.colour_low + p.colour_step * float(p.colour[std::size_t(i)] >> (8 * c) & 255),
                   0.5f + 0.28209479f * g.features.data<float>()[27 * from + std::int64_t(c)], p.colour_step * 0.51);
     }
@@ -95,7 +99,8 @@ TEST_F(ViewerPage, ComesBackFromItsPackingWithTheStatedErrors) {
     EXPECT_NEAR(root * root, 1 / (1 + std::exp(-g.opacity.data<float>()[from])), 0.004);
     for (int e = 0; e < 24; ++e) {
       const float largest_rest = p.rest_largest[e < 9 ? 0 : 1];
-      EXPECT_NEAR(float(p.rest[std::size_t(32 * i + e)]) / 127 * largest_rest, g.features.data<float>()[27 * from + 3 + e], largest_rest / 250);
+      EXPECT_NEAR(float(p.rest[std::size_t(32 * i + e)]) / 127 * largest_rest,
+                  g.features.data<float>()[27 * from + 3 + e], largest_rest / 250);
     }
   }
 }
@@ -105,7 +110,8 @@ TEST_F(ViewerPage, HoldsEverythingAndNamesNoOtherPlace) {
   const ViewerOptions options{.title = "a <b>\"mouse\"</script>", .camera_names = {"front"}};
   write_viewer(page, gaussians_of(scene), cameras_of(scene, 8), options);
   const std::string html = bytes(page);
-  for (const char* place : {"http://", "https://", "src=", "href=\"", "{{", "</script>\"", "import "}) EXPECT_EQ(html.find(place), std::string::npos) << place;
+  for (const char* place : {"http://", "https://", "src=", "href=\"", "{{", "</script>\"", "import "})
+    EXPECT_EQ(html.find(place), std::string::npos) << place;
   const std::string open = "<script type=\"application/json\" id=\"scene\">";
   const auto from = html.find(open) + open.size();
   const auto json = nlohmann::json::parse(html.substr(from, html.find("</script>", from) - from));
@@ -142,14 +148,17 @@ class ViewerInBrowser : public ViewerPage {
     if (test::Browser::program().empty()) GTEST_SKIP() << "no Chromium: install it, or name it in MFL_CHROMIUM";
   }
   // PSNR of what the page shows from each of these cameras (from 1) against the renderer's image.
-  void compare(test::Browser& browser, const Gaussians& g, const Cameras& all, const std::vector<int>& shown, const std::array<float, 3>& background, float modifier,
-               double least) {
+  void compare(test::Browser& browser, const Gaussians& g, const Cameras& all, const std::vector<int>& shown,
+               const std::array<float, 3>& background, float modifier, double least) {
     write_viewer(page, g, all, {.background = background, .scaling_modifier = modifier});
     std::string list;
     for (const int c : shown) list += (list.empty() ? "" : ",") + std::to_string(c);
     browser.open(page, "still=" + list);
-    ASSERT_EQ(browser.wait_for_state(std::chrono::seconds(60)), "done") << browser.evaluate("document.getElementById('message').textContent");
-    const auto stills = browser.evaluate("[...document.querySelectorAll('pre.still')].map(p => [p.dataset.camera, p.dataset.width, p.dataset.height, p.textContent])");
+    ASSERT_EQ(browser.wait_for_state(std::chrono::seconds(60)), "done")
+        << browser.evaluate("document.getElementById('message').textContent");
+    const auto stills = browser.evaluate(
+        "[...document.querySelectorAll('pre.still')].map(p => [p.dataset.camera, p.dataset.width, p.dataset.height, "
+        "p.textContent])");
     ASSERT_EQ(stills.size(), shown.size());
     const Stream stream = Stream::create(kCpu, "test");
     Arena arena(kCpu, std::size_t{4} << 30, "test"), splats(kCpu, std::size_t{4} << 30, "render");
@@ -161,16 +170,20 @@ class ViewerInBrowser : public ViewerPage {
       ASSERT_EQ(stills[i][2], std::to_string(all.height));
       const auto rgba = from_base64(stills[i][3]);
       Renderer::Saved none;
-      const Tensor image = renderer.forward(cx, splats, g, {all.c2w.rows(shown[i] - 1, 1), all.fxfycxcy.rows(shown[i] - 1, 1), all.height, all.width}, none);
+      const Tensor image = renderer.forward(
+          cx, splats, g, {all.c2w.rows(shown[i] - 1, 1), all.fxfycxcy.rows(shown[i] - 1, 1), all.height, all.width},
+          none);
       ASSERT_EQ(rgba.size(), std::size_t(image.numel() / 3 * 4));
       double error = 0, variance = 0, mean = 0;
       for (std::int64_t p = 0; p < image.numel(); ++p) mean += image.data<float>()[p] / double(image.numel());
       for (std::int64_t p = 0; p < image.numel(); ++p) {
-        const double ours = std::clamp(double(image.data<float>()[p]), 0.0, 1.0), shown_value = rgba[std::size_t(p / 3 * 4 + p % 3)] / 255.0;
+        const double ours = std::clamp(double(image.data<float>()[p]), 0.0, 1.0),
+                     shown_value = rgba[std::size_t(p / 3 * 4 + p % 3)] / 255.0;
         error += (ours - shown_value) * (ours - shown_value), variance += (ours - mean) * (ours - mean);
       }
       const double psnr = 10 * std::log10(double(image.numel()) / error);
-      std::printf("camera %d, %d x %d, %lld Gaussians: %.2f dB\n", shown[i], all.width, all.height, static_cast<long long>(g.xyz.shape()[0]), psnr);
+      std::printf("camera %d, %d x %d, %lld Gaussians: %.2f dB\n", shown[i], all.width, all.height,
+                  static_cast<long long>(g.xyz.shape()[0]), psnr);
       EXPECT_GT(psnr, least);
       EXPECT_GT(variance / double(image.numel()), 1e-3) << "an empty picture is easily equal";
     }
@@ -193,21 +206,32 @@ TEST_F(ViewerInBrowser, ShowsHarmonicsOfEveryDegree) {
     SCOPED_TRACE(degree);
     const test::SplatScene scene = test::ring_scene(SceneKind::trained, 8);
     Cameras cameras = cameras_of(scene, 160);
-    cameras.height = 120;                                    // the principal point is no longer in the middle
+    cameras.height = 120;  // the principal point is no longer in the middle
     compare(browser, blobs(400, degree), cameras, {3, 5}, {0.2f, 0.5f, 0.7f}, 0.8f, 34);
   }
+}
+
+TEST_F(ViewerInBrowser, SortsByItselfWhereWorkersAreForbidden) {
+  const test::SplatScene scene = test::ring_scene(SceneKind::trained, 8);
+  test::Browser browser(test::Browser::program());
+  browser.call("Page.enable");
+  browser.call("Page.addScriptToEvaluateOnNewDocument", {{"source", "Worker = undefined"}});
+  compare(browser, blobs(300, 0), cameras_of(scene, 96), {6}, {1, 1, 1}, 1, 34);
+  EXPECT_EQ(browser.evaluate("viewer.sorter.place"), "main thread");
 }
 
 TEST_F(ViewerInBrowser, AHundredThousandGaussiansInSoftwareRendering) {
   const test::SplatScene scene = test::ring_scene(SceneKind::trained, 130);
   write_viewer(page, gaussians_of(scene), cameras_of(scene, 512));
   test::Browser browser(test::Browser::program());
-  for (const int level : {0, 3}) {   // at rest; and as it moves where drawing is slow
+  for (const int level : {0, 3}) {  // at rest; and as it moves where drawing is slow
     browser.open(page, text("frames=8&size=512x512&level=", level));
     ASSERT_EQ(browser.wait_for_state(std::chrono::seconds(60)), "done");
-    const auto r = nlohmann::json::parse(browser.evaluate("document.querySelector('pre.frames').textContent").get<std::string>());
-    std::printf("%lld Gaussians, 512 x 512, level %d: %.0f ms to draw, %.0f ms to sort beside it; %s\n", static_cast<long long>(scene.gaussians), level,
-                r["draw_ms"].get<double>(), r["sort_ms"].get<double>(), r["graphics"].get<std::string>().c_str());
+    const auto r =
+        nlohmann::json::parse(browser.evaluate("document.querySelector('pre.frames').textContent").get<std::string>());
+    std::printf("%lld Gaussians, 512 x 512, level %d: %.0f ms to draw, %.0f ms to sort beside it; %s\n",
+                static_cast<long long>(scene.gaussians), level, r["draw_ms"].get<double>(), r["sort_ms"].get<double>(),
+                r["graphics"].get<std::string>().c_str());
   }
 }
 
@@ -219,14 +243,19 @@ TEST_F(ViewerInBrowser, FollowsKeysMouseAndSliders) {
   ASSERT_EQ(browser.wait_for_state(std::chrono::seconds(60)), "shown");
   // Waits until the panel marks this camera (from 0) as the one that is looked from; -1: none.
   auto becomes = [&](int camera) {
-    const std::string marked = "[...document.querySelectorAll('#cameras button')].findIndex(b => b.ariaPressed === 'true')";
-    return browser.evaluate("new Promise(done => { let n = 0; const t = setInterval(() => { const m = " + marked + "; if (m === " +
-                            std::to_string(camera) + " || ++n > 400) clearInterval(t), done(m); }, 30); })") == camera;
+    const std::string marked =
+        "[...document.querySelectorAll('#cameras button')].findIndex(b => b.ariaPressed === 'true')";
+    return browser.evaluate("new Promise(done => { let n = 0; const t = setInterval(() => { const m = " + marked +
+                            "; if (m === " + std::to_string(camera) +
+                            " || ++n > 400) clearInterval(t), done(m); }, 30); })") == camera;
   };
   auto mouse = [&](const char* type, double x, double y, int buttons) {
-    browser.call("Input.dispatchMouseEvent", {{"type", type}, {"x", x}, {"y", y}, {"button", "left"}, {"buttons", buttons}, {"clickCount", 1}});
+    browser.call("Input.dispatchMouseEvent",
+                 {{"type", type}, {"x", x}, {"y", y}, {"button", "left"}, {"buttons", buttons}, {"clickCount", 1}});
   };
-  auto key = [&](const char* k) { browser.call("Input.dispatchKeyEvent", {{"type", "keyDown"}, {"key", k}, {"text", k}}); };
+  auto key = [&](const char* k) {
+    browser.call("Input.dispatchKeyEvent", {{"type", "keyDown"}, {"key", k}, {"text", k}});
+  };
   EXPECT_TRUE(becomes(0));
   key("3");
   EXPECT_TRUE(becomes(2));
@@ -235,20 +264,28 @@ TEST_F(ViewerInBrowser, FollowsKeysMouseAndSliders) {
   mouse("mouseReleased", 380, 308, 0);
   EXPECT_TRUE(becomes(-1));
   // A click on the outline of a camera.
-  const auto at = browser.evaluate("(() => { const s = viewer.frusta.seen, i = s.findIndex(p => p && p[0][0] > 0 && p[0][0] < 700 && p[0][1] > 20 && "
-                                   "p[0][1] < innerHeight && viewer.camera_at(p[0][0], p[0][1]) === s.indexOf(p)); return [i, s[i][0][0], s[i][0][1]]; })()");
+  const auto at = browser.evaluate(
+      "(() => { const s = viewer.frusta.seen, i = s.findIndex(p => p && p[0][0] > 0 && p[0][0] < 700 && p[0][1] > 20 "
+      "&& "
+      "p[0][1] < innerHeight && viewer.camera_at(p[0][0], p[0][1]) === s.indexOf(p)); return [i, s[i][0][0], "
+      "s[i][0][1]]; })()");
   mouse("mousePressed", at[1], at[2], 1);
   mouse("mouseReleased", at[1], at[2], 0);
   EXPECT_TRUE(becomes(at[0]));
   const double reach = browser.evaluate("viewer.view.reach");
-  browser.call("Input.dispatchMouseEvent", {{"type", "mouseWheel"}, {"x", 300}, {"y", 300}, {"deltaX", 0}, {"deltaY", -240}});
+  browser.call("Input.dispatchMouseEvent",
+               {{"type", "mouseWheel"}, {"x", 300}, {"y", 300}, {"deltaX", 0}, {"deltaY", -240}});
   EXPECT_TRUE(becomes(-1));
   EXPECT_LT(browser.evaluate("viewer.view.reach").get<double>(), reach);
-  EXPECT_EQ(browser.evaluate("(() => { const s = document.getElementById('opacity'); s.value = -1; s.dispatchEvent(new Event('input')); return viewer.look.opacity; })()"), 0.5);
+  EXPECT_EQ(browser.evaluate("(() => { const s = document.getElementById('opacity'); s.value = -1; s.dispatchEvent(new "
+                             "Event('input')); return viewer.look.opacity; })()"),
+            0.5);
   browser.evaluate("HTMLAnchorElement.prototype.click = function() { document.body.dataset.saved = this.download; }");
   key("s");
-  EXPECT_EQ(browser.evaluate("new Promise(done => { let n = 0; const t = setInterval(() => { if (document.body.dataset.saved || ++n > 200) clearInterval(t), "
-                             "done(document.body.dataset.saved); }, 30); })"), "one_mouse.png");
+  EXPECT_EQ(browser.evaluate("new Promise(done => { let n = 0; const t = setInterval(() => { if "
+                             "(document.body.dataset.saved || ++n > 200) clearInterval(t), "
+                             "done(document.body.dataset.saved); }, 30); })"),
+            "one_mouse.png");
   key("?");
   EXPECT_EQ(browser.evaluate("document.getElementById('help').open"), true);
 }
@@ -259,7 +296,8 @@ TEST_F(ViewerInBrowser, SaysInASentenceWhatIsMissing) {
   test::Browser browser(test::Browser::program(), {"--disable-3d-apis"});
   browser.open(page);
   EXPECT_EQ(browser.wait_for_state(std::chrono::seconds(60)), "failed");
-  EXPECT_NE(browser.evaluate("document.getElementById('message').textContent").get<std::string>().find("WebGL 2"), std::string::npos);
+  EXPECT_NE(browser.evaluate("document.getElementById('message').textContent").get<std::string>().find("WebGL 2"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -34,9 +34,18 @@ Browser::Browser(const fs::path& program, const std::vector<std::string>& more_f
   if (!::mkdtemp(folder.data())) throw std::runtime_error("no folder for the browser's profile");
   profile_ = folder;
   // Running as root needs --no-sandbox; a container's /dev/shm is small.
-  std::vector<std::string> words = {program.string(), "--headless", "--no-sandbox", "--remote-debugging-pipe", "--no-first-run",
-                                    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-dev-shm-usage",
-                                    "--force-device-scale-factor=1", "--window-size=1000,700", "--user-data-dir=" + folder};
+  std::vector<std::string> words = {program.string(),
+                                    "--headless",
+                                    "--no-sandbox",
+                                    "--remote-debugging-pipe",
+                                    "--no-first-run",
+                                    "--use-gl=angle",
+                                    "--use-angle=swiftshader",
+                                    "--enable-unsafe-swiftshader",
+                                    "--disable-dev-shm-usage",
+                                    "--force-device-scale-factor=1",
+                                    "--window-size=1000,700",
+                                    "--user-data-dir=" + folder};
   words.insert(words.end(), more_flags.begin(), more_flags.end());
   words.push_back("about:blank");
   std::vector<char*> arguments;
@@ -53,8 +62,9 @@ Browser::Browser(const fs::path& program, const std::vector<std::string>& more_f
   posix_spawn_file_actions_init(&files);
   posix_spawn_file_actions_adddup2(&files, read_end, 3);
   posix_spawn_file_actions_adddup2(&files, write_end, 4);
-  for (const int d : {STDOUT_FILENO, STDERR_FILENO}) posix_spawn_file_actions_addopen(&files, d, "/dev/null", O_WRONLY, 0);
-  posix_spawnattr_t own_group;   // so that the end reaches all of its processes
+  for (const int d : {STDOUT_FILENO, STDERR_FILENO})
+    posix_spawn_file_actions_addopen(&files, d, "/dev/null", O_WRONLY, 0);
+  posix_spawnattr_t own_group;  // so that the end reaches all of its processes
   posix_spawnattr_init(&own_group);
   posix_spawnattr_setflags(&own_group, POSIX_SPAWN_SETPGROUP);
   const int failed = ::posix_spawn(&process_, program.c_str(), &files, &own_group, arguments.data(), environ);
@@ -73,7 +83,7 @@ Browser::~Browser() {
   }
   ::close(to_), ::close(from_);
   std::error_code left;
-  for (int i = 0; i < 20 && fs::exists(profile_, left); ++i) {   // its last processes may still be writing
+  for (int i = 0; i < 20 && fs::exists(profile_, left); ++i) {  // its last processes may still be writing
     fs::remove_all(profile_, left);
     if (left) std::this_thread::sleep_for(50ms);
   }
@@ -99,21 +109,21 @@ json Browser::call(const std::string& method, json parameters) {
   json request = {{"id", id}, {"method", method}, {"params", std::move(parameters)}};
   if (!session_.empty()) request["sessionId"] = session_;
   const std::string text = request.dump();
-  for (std::size_t sent = 0; sent <= text.size();) {   // with the zero at its end
+  for (std::size_t sent = 0; sent <= text.size();) {  // with the zero at its end
     const ssize_t n = ::write(to_, text.c_str() + sent, text.size() + 1 - sent);
     if (n <= 0) throw std::runtime_error("the browser does not listen");
     sent += static_cast<std::size_t>(n);
   }
   for (;;) {
     const json message = receive();
-    if (message.value("id", 0) != id) continue;   // an event
+    if (message.value("id", 0) != id) continue;  // an event
     if (message.contains("error")) throw std::runtime_error(method + ": " + message["error"].dump());
     return message["result"];
   }
 }
 
 void Browser::open(const fs::path& page, const std::string& hash) {
-  call("Page.navigate", {{"url", "about:blank"}});   // another hash alone would not load the page again
+  call("Page.navigate", {{"url", "about:blank"}});  // another hash alone would not load the page again
   call("Page.navigate", {{"url", "file://" + page.string() + (hash.empty() ? "" : "#" + hash)}});
 }
 
@@ -128,7 +138,8 @@ std::string Browser::wait_for_state(std::chrono::seconds limit) {
 }
 
 json Browser::evaluate(const std::string& expression) {
-  const json r = call("Runtime.evaluate", {{"expression", expression}, {"awaitPromise", true}, {"returnByValue", true}});
+  const json r =
+      call("Runtime.evaluate", {{"expression", expression}, {"awaitPromise", true}, {"returnByValue", true}});
   if (r.contains("exceptionDetails")) throw std::runtime_error(r["exceptionDetails"].dump());
   return r["result"].value("value", json());
 }

@@ -13,8 +13,8 @@ namespace mfl::test {
 
 class Browser {
  public:
-  // The program: $MFL_CHROMIUM, or Chromium or Chrome of the distribution; empty where there is none (Ubuntu's package is a
-  // snap, which cannot read a test's folder).
+  // The program: $MFL_CHROMIUM, or Chromium or Chrome of the distribution; empty where there is none (Ubuntu's package
+  // is a snap, which cannot read a test's folder).
   static std::filesystem::path program();
 
   // Software rendering (SwiftShader), so that every machine draws the same. Throws std::runtime_error.
@@ -34,7 +34,7 @@ class Browser {
   nlohmann::json receive();
   std::filesystem::path profile_;
   pid_t process_ = 0;
-  int to_ = -1, from_ = -1;   // ends of the pipes
+  int to_ = -1, from_ = -1;  // ends of the pipes
   std::string unread_, session_;
   int calls_ = 0;
 };

@@ -9,7 +9,7 @@ namespace {
 
 constexpr float kY0 = 0.28209479177387814f;
 
-struct Span {   // of values that are going to be quantised
+struct Span {  // of values that are going to be quantised
   float low = std::numeric_limits<float>::max(), high = std::numeric_limits<float>::lowest();
   void add(float x) { low = std::min(low, x), high = std::max(high, x); }
   // Steps of which `most` reach from low to high.
@@ -31,7 +31,7 @@ std::uint32_t pack_rotation(const float* q) {
   std::uint32_t largest = 0;
   for (std::uint32_t i = 1; i < 4; ++i)
     if (std::abs(q[i]) > std::abs(q[largest])) largest = i;
-  const double sign = q[largest] < 0 ? -1 : 1;   // q and -q are one rotation
+  const double sign = q[largest] < 0 ? -1 : 1;  // q and -q are one rotation
   std::uint32_t word = largest << 30, place = 0;
   for (std::uint32_t i = 0; i < 4; ++i) {
     if (i == largest) continue;
@@ -45,7 +45,8 @@ std::uint32_t pack_rotation(const float* q) {
 
 PackedGaussians pack_gaussians(const Gaussians& g, float modifier) {
   const std::int64_t all = g.xyz.shape()[0], K = g.features.shape()[1];
-  MFL_CHECK(K == 1 || K == 4 || K == 9 || K == 16, "the viewer: features ", g.features.shape(), "; SH coefficients are 1, 4, 9 or 16");
+  MFL_CHECK(K == 1 || K == 4 || K == 9 || K == 16, "the viewer: features ", g.features.shape(),
+            "; SH coefficients are 1, 4, 9 or 16");
   const float *xyz = g.xyz.data<float>(), *features = g.features.data<float>(), *scaling = g.scaling.data<float>(),
               *rotation = g.rotation.data<float>(), *opacity = g.opacity.data<float>();
   const float more = std::log(modifier);
@@ -57,7 +58,7 @@ PackedGaussians pack_gaussians(const Gaussians& g, float modifier) {
   PackedGaussians p;
   p.degree = K == 1 ? 0 : K == 4 ? 1 : K == 9 ? 2 : 3;
   p.rest_stride = 16 * p.degree;
-  auto degree_of = [](std::int64_t k) { return k < 4 ? 1 : k < 9 ? 2 : 3; };   // coefficient k > 0
+  auto degree_of = [](std::int64_t k) { return k < 4 ? 1 : k < 9 ? 2 : 3; };  // coefficient k > 0
 
   std::vector<std::int64_t> kept;
   Span position[3], scales, colours;
@@ -81,7 +82,8 @@ PackedGaussians pack_gaussians(const Gaussians& g, float modifier) {
   constexpr int kPosition = (1 << 21) - 1, kScale = 1023, kColour = 255;
   p.count = static_cast<std::int64_t>(kept.size());
   if (p.count == 0) return p;
-  for (std::size_t c = 0; c < 3; ++c) p.position_low[c] = position[c].low, p.position_step[c] = position[c].step(kPosition);
+  for (std::size_t c = 0; c < 3; ++c)
+    p.position_low[c] = position[c].low, p.position_step[c] = position[c].step(kPosition);
   p.scale_low = scales.low, p.scale_step = scales.step(kScale);
   p.colour_low = colours.low, p.colour_step = colours.step(kColour);
   p.core.resize(static_cast<std::size_t>(4 * p.count));

@@ -54,7 +54,8 @@ std::string description(const PackedGaussians& p, const Cameras& cameras, const 
                           ",\"up\":", numbers(o.up), ",\"cameras\":[");
   for (std::int64_t i = 0; i < views; ++i) {
     const auto at = static_cast<std::size_t>(i);
-    json += text(i ? "," : "", "{\"name\":", json_string(at < o.camera_names.size() ? o.camera_names[at] : text("camera ", i + 1)),
+    json += text(i ? "," : "",
+                 "{\"name\":", json_string(at < o.camera_names.size() ? o.camera_names[at] : text("camera ", i + 1)),
                  ",\"width\":", cameras.width, ",\"height\":", cameras.height,
                  ",\"c2w\":", numbers({cameras.c2w.data<float>() + 16 * i, 16}),
                  ",\"k\":", numbers({cameras.fxfycxcy.data<float>() + 4 * i, 4}), "}");
@@ -67,14 +68,16 @@ template <class T>
 void put(io::AtomicFile& file, std::string_view id, const std::vector<T>& values) {
   file.write(text("<script type=\"text/plain\" id=\"", id, "\">"));
   const auto bytes = std::as_bytes(std::span(values));
-  constexpr std::size_t kPiece = 3 << 18;   // a multiple of 3: pieces join without padding between them
-  for (std::size_t i = 0; i < bytes.size(); i += kPiece) file.write(io::base64(bytes.subspan(i, std::min(kPiece, bytes.size() - i))));
+  constexpr std::size_t kPiece = 3 << 18;  // a multiple of 3: pieces join without padding between them
+  for (std::size_t i = 0; i < bytes.size(); i += kPiece)
+    file.write(io::base64(bytes.subspan(i, std::min(kPiece, bytes.size() - i))));
   file.write("</script>\n");
 }
 
 }  // namespace
 
-void write_viewer(const std::filesystem::path& path, const Gaussians& g, const Cameras& cameras, const ViewerOptions& o) {
+void write_viewer(const std::filesystem::path& path, const Gaussians& g, const Cameras& cameras,
+                  const ViewerOptions& o) {
   const PackedGaussians p = pack_gaussians(g, o.scaling_modifier);
   io::AtomicFile file(path);
   file.write(kViewerPageHead);

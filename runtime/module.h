@@ -25,7 +25,8 @@ struct Param {
   bool trainable = true;
   // A convolution's weight: `shape` is the checkpoint's [O, I, KH, KW], memory is [O, KH, KW, I].
   bool channel_last = false;
-  Tensor value;            // accum type: the master, and what norms and embeddings read
+  bool product = false;    // read by matrix products and convolutions only, thus in compute type
+  Tensor value;            // accum type: the master, and what norms and embeddings read; empty where there is no master
   Tensor compute;          // compute type: what matrix products read; the same memory when the types are equal
   Tensor grad;             // accum type; empty when the store has no gradients
 
@@ -40,17 +41,18 @@ struct Param {
 };
 
 // Owns flat buffers in registration order: value, compute copy, gradient. Every parameter starts at a multiple of
-// kAlign elements; the gaps stay zero.
+// kAlign elements; the gaps stay zero. A frozen network has gradients for none, and masters only of what is read in accum type:
+// its products' weights live in compute type alone.
 class ParamStore {
  public:
   static constexpr std::int64_t kAlign = 64;
 
-  // `gradients` false: a frozen network; only values are laid out.
+  // `gradients` false: a frozen network.
   ParamStore(Arena&, Precision, bool gradients = true);
   ParamStore(const ParamStore&) = delete;
   ParamStore& operator=(const ParamStore&) = delete;
 
-  Param& add(std::string name, Shape, bool channel_last = false);
+  Param& add(std::string name, Shape, bool product = false, bool channel_last = false);
   void seal(const Stream&);                    // lays out the buffers, zeroed; no parameter can be added after
   bool sealed() const { return sealed_; }
 
@@ -60,8 +62,10 @@ class ParamStore {
   std::int64_t numel() const { return numel_; }          // sum over parameters
   std::int64_t flat_numel() const { return flat_numel_; }  // with the gaps
   Precision precision() const { return precision_; }
+  // False: frozen, in two types; a parameter is set by weights::load_parameter, which writes what there is of it.
+  bool has_masters() const { return gradients_ || precision_.compute == precision_.accum; }
 
-  const Tensor& values() const { return values_; }     // [flat_numel] accum type
+  const Tensor& values() const;                        // [flat_numel] accum type; of a store that has all masters
   const Tensor& computes() const { return computes_; }  // [flat_numel] compute type; values() when the types are equal
   const Tensor& grads() const { return grads_; }       // [flat_numel] accum type
   // The smallest range that covers parameters [from, to) of the registration order.
@@ -84,7 +88,8 @@ struct Scope {
     return {store, prefix.empty() ? std::string(leaf) : prefix + "." + std::string(leaf)};
   }
   Param& param(std::string_view leaf, Shape shape) const { return store.add((*this / leaf).prefix, shape); }
-  Param& kernel(std::string_view leaf, Shape shape) const { return store.add((*this / leaf).prefix, shape, true); }
+  Param& matrix(std::string_view leaf, Shape shape) const { return store.add((*this / leaf).prefix, shape, true); }
+  Param& kernel(std::string_view leaf, Shape shape) const { return store.add((*this / leaf).prefix, shape, true, true); }
 };
 
 // Remembers which parameters a block registered, for grads_ready: construct first, close() after the last member.

@@ -23,6 +23,7 @@ struct SavedCheckpoint {
   double stall_seconds = 0;   // that training waited: the host in save(), the device before the next update
   double write_seconds = 0;   // from the end of the copy to the rename, beside training
   std::uint64_t bytes = 0;    // on disk
+  bool verified = false;      // read back from the disk (--verify-checkpoints)
 };
 
 class BackgroundSave {

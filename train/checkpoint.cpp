@@ -6,8 +6,11 @@
 #include <regex>
 #include <utility>
 
+#include "runtime/io/atomic_folder.h"
+#include "runtime/io/byte_source.h"
 #include "runtime/io/torch_file.h"
 #include "runtime/io/weight_file.h"
+#include "runtime/io/zip.h"
 #include "train/torch_optimizer.h"
 
 namespace mfl {
@@ -61,14 +64,18 @@ weights::LossNetworkSources network_sources(const GslrmConfig& c) {
 
 std::uint64_t CheckpointWriter::staging_bytes(const GslrmStage& stage) { return BackgroundSave::staging_bytes(state_of(stage)); }
 
-CheckpointWriter::CheckpointWriter(GslrmStage& stage, fs::path directory, std::function<void(const SavedCheckpoint&)> done)
-    : stage_(stage), directory_(std::move(directory)), background_(stage.stream, state_of(stage), std::move(done)) {}
+CheckpointWriter::CheckpointWriter(GslrmStage& stage, fs::path directory, std::function<void(const SavedCheckpoint&)> done, bool verify)
+    : stage_(stage), directory_(std::move(directory)), background_(stage.stream, state_of(stage), std::move(done)), verify_(verify) {}
 
 void CheckpointWriter::save(const RunState& state, double learning_rate, const std::string& config_yaml, int keep) {
   const fs::path path = directory_ / checkpoint_name(state.passes);
   background_.start(path, state.passes, [directory = directory_, root = tree(state, learning_rate, config_yaml), path, keep,
-                                         best = state.best_pass] {
+                                         best = state.best_pass, verify = verify_] {
     io::write_torch_file(path, root);
+    if (verify) {
+      io::drop_cached_pages(path);
+      io::ZipReader(io::open_file(path)).verify();
+    }
     const std::uint64_t bytes = fs::file_size(path);
     if (keep > 0) {
       std::vector<CheckpointFile> all = list_checkpoints(directory);

@@ -37,7 +37,8 @@ struct RunState {
 class CheckpointWriter {
  public:
   // Takes host memory for one copy of the state at once (staging_bytes), so that no save does.
-  CheckpointWriter(GslrmStage&, std::filesystem::path directory, std::function<void(const SavedCheckpoint&)> done);
+  // `verify`: every file is read from the disk again, with its CRCs, before an older one goes.
+  CheckpointWriter(GslrmStage&, std::filesystem::path directory, std::function<void(const SavedCheckpoint&)> done, bool verify = false);
 
   // Queues the copy, and the writing behind it; waits for the save before. `keep` > 0: afterwards at most that many ckpt_*.pt
   // remain, oldest first to go, the one of state.best_pass never.
@@ -54,6 +55,7 @@ class CheckpointWriter {
   GslrmStage& stage_;
   std::filesystem::path directory_;
   BackgroundSave background_;
+  bool verify_;
 };
 
 // ckpt_%016d.pt of a directory, oldest first.

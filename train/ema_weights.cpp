@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "kernels/elementwise/cast.h"
 #include "kernels/optim/ema.h"
 #include "models/mvdiffusion/schedulers.h"
+#include "models/weights/coverage.h"
 #include "train/host_memory.h"
 
 namespace mfl {
@@ -41,7 +41,7 @@ void EmaWeights::exchange(const Stream& s, Arena& scratch) {
     copy(s, average, live);
     copy(s, held, average);
   }
-  if (store_.precision().compute != store_.precision().accum) cast(s, {.x = store_.values(), .y = store_.computes()});
+  weights::refresh_compute(s, store_);
 }
 
 EmaWeights::Shown::Shown(const Stream& s, Arena& scratch, EmaWeights& ema) : stream_(s), scratch_(scratch), ema_(ema) {

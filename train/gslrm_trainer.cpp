@@ -8,9 +8,11 @@
 #include <numeric>
 
 #include "data/loader.h"
+#include "models/weights/coverage.h"
 #include "runtime/io/atomic_file.h"
 #include "runtime/log.h"
 #include "runtime/profile.h"
+#include "train/agreed_failure.h"
 #include "train/checkpoint.h"
 #include "train/grad_reducer.h"
 #include "train/gslrm_stage.h"
@@ -114,7 +116,8 @@ RunState begin(GslrmStage& stage, const GslrmConfig& c, Communicator& comm, std:
 class Trainer {
  public:
   Trainer(const GslrmConfig& config, Communicator& comm, const LaunchOptions& launch, int segment)
-      : config_(config), comm_(comm), signals_(launch.signals), memory_bytes_(launch.memory_bytes), leader_(comm.rank() == 0),
+      : config_(config), comm_(comm), signals_(launch.signals), verify_checkpoints_(launch.verify_checkpoints), memory_bytes_(launch.memory_bytes),
+        leader_(comm.rank() == 0),
         train_(std::make_shared<data::Dataset>(
             open_data(config, config.train_data(), config.mfl.data.train, config.training.dataset.dataset_path, comm), dataset_options(config, true))),
         stage_(config, {.device = comm.device(), .precision = Precision::of(config.compute()), .recompute_segment = segment,
@@ -139,7 +142,7 @@ class Trainer {
   };
   RunHeader header() const;
   bool settle();                   // reads the last update's results; false: training must stop
-  void validate();
+  std::exception_ptr validate();   // null, or on all ranks why it failed
   void save();
   void forecast_disk() const;
   void show(bool wait = false);    // what has been drawn and written beside training, to the log
@@ -148,6 +151,7 @@ class Trainer {
   GslrmConfig config_;
   Communicator& comm_;
   const StopSignals* signals_;
+  bool verify_checkpoints_;
   std::size_t memory_bytes_;       // of the device, as the command line bounds it; 0: all
   bool leader_;
   std::shared_ptr<const data::Dataset> train_, val_;
@@ -178,7 +182,7 @@ int Trainer::run(bool dry_run) {
   start_pass_ = state_.passes;
   // One set of weights on all ranks, whatever each has read.
   comm_.broadcast(stage_.stream, stage_.params.values(), 0);
-  gslrm::refresh_compute(stage_.stream, stage_.params);
+  weights::refresh_compute(stage_.stream, stage_.params);
 
   if (leader_) log_info(describe(job_, state_.passes));
   if (state_.passes >= job_.total_passes || dry_run) return kExitOk;
@@ -186,7 +190,10 @@ int Trainer::run(bool dry_run) {
 
   if (leader_) {
     const TrainingConfig::Checkpointing& ck = t.checkpointing;
-    writer_ = std::make_unique<CheckpointWriter>(stage_, ck.checkpoint_dir, [this](const SavedCheckpoint& c) { report_.saved(c); });
+    writer_ = std::make_unique<CheckpointWriter>(stage_, ck.checkpoint_dir, [this](SavedCheckpoint c) {
+      c.verified = verify_checkpoints_;
+      report_.saved(c);
+    }, verify_checkpoints_);
     forecast_disk();
     if (t.logging.vis_every > 0) {
       const int image_size = stage_.spec.image_size, side = train_->options().crop_size;
@@ -213,9 +220,10 @@ int Trainer::run(bool dry_run) {
   const auto run_start = std::chrono::steady_clock::now();
   if (validation_ && (state_.passes == 0 || due(config_.validation.val_every))) {
     watchdog.phase("validation");
-    validate();
+    if (const std::exception_ptr failure = validate()) std::rethrow_exception(failure);
   }
   int code = kExitOk;
+  std::exception_ptr failure;   // of a validation
   while (state_.passes < job_.total_passes) {
     Range step_range("step");
     const auto pass_start = std::chrono::steady_clock::now();
@@ -276,9 +284,9 @@ int Trainer::run(bool dry_run) {
         break;
       }
       watchdog.phase("validation");
-      validate();
+      failure = validate();
     }
-    if (due(t.checkpointing.checkpoint_every) || last) {
+    if (due(t.checkpointing.checkpoint_every) || last || failure) {
       if (!settle()) {
         code = kExitNotFinite;
         break;
@@ -286,6 +294,7 @@ int Trainer::run(bool dry_run) {
       watchdog.phase("checkpoint");
       save();
     }
+    if (failure) break;
     if (const Stop stop = signals_ ? signals_->agreed(comm_) : Stop::none; stop != Stop::none && !last) {
       settle();
       watchdog.phase("checkpoint");
@@ -301,6 +310,7 @@ int Trainer::run(bool dry_run) {
   spent_.all = seconds_since(run_start);
   report_.end(state_.passes, spent_);
   comm_.barrier();
+  if (failure) std::rethrow_exception(failure);
   return code;
 }
 
@@ -346,23 +356,34 @@ RunHeader Trainer::header() const {
   return h;
 }
 
-void Trainer::validate() {
-  if (validated_pass_ == state_.passes) return;
+std::exception_ptr Trainer::validate() {
+  if (validated_pass_ == state_.passes) return nullptr;
   validated_pass_ = state_.passes;
   Range range("validation");
   const auto begin = std::chrono::steady_clock::now();
-  ValidationResult r = validation_->run(state_.passes);
+  ValidationResult r;
+  std::exception_ptr mine;
+  try {
+    r = validation_->run(state_.passes);
+  } catch (...) {
+    mine = std::current_exception();
+  }
+  if (const std::exception_ptr failure = agreed_failure(comm_, mine)) {
+    report_.validation_failed(state_.passes, failure);
+    return failure;
+  }
   r.seconds = seconds_since(begin);
   spent_.validation += r.seconds;
   report_.validation(state_.passes, r);
   const std::string& best = config_.mfl.keep_best;
-  if (best == "none") return;
+  if (best == "none") return nullptr;
   for (const auto& [name, value] : r.metrics)
     if (name == best && (!state_.best || (best == "lpips" ? value < *state_.best : value > *state_.best))) {
       state_.best = value;
       state_.best_pass = state_.passes;
       if (state_.passes > 0) save();
     }
+  return nullptr;
 }
 
 void Trainer::save() {

@@ -4,6 +4,8 @@
 #include <array>
 #include <sstream>
 
+#include "train/agreed_failure.h"
+
 namespace mfl {
 
 void MetricSums::add(const std::string& name, double value) {
@@ -18,6 +20,7 @@ void MetricSums::add(const std::string& name, double value) {
 std::vector<MetricSums::Mean> MetricSums::means(Communicator& comm) const {
   std::string names;
   for (const Sum& s : all_) names += s.name + "\n";
+  if (const std::exception_ptr failure = agreed_failure(comm, failure_)) std::rethrow_exception(failure);
   std::vector<std::string> agreed;
   for (const std::string& of_rank : comm.gather_text(names)) {
     std::istringstream lines(of_rank);

@@ -1,6 +1,7 @@
 // Means of named metrics over samples and ranks; a metric counts only the samples that have it.
 #pragma once
 
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -12,9 +13,12 @@ namespace mfl {
 class MetricSums {
  public:
   void add(const std::string& name, double value);
+  // This rank's part of the validation threw the exception that is being handled: means() throws on all ranks.
+  void fail() { failure_ = std::current_exception(); }
 
   // Collective: means over all ranks' samples, names in the order of their first appearance on the lowest rank that has
-  // them. Ranks may hold different names (a share without foreground, or no share at all).
+  // them. Ranks may hold different names (a share without foreground, or no share at all). Where a rank failed, it throws its
+  // failure and the others DataError with the rank and the cause, so that all leave validation at the same place.
   struct Mean {
     std::string name;
     double value = 0;
@@ -28,6 +32,7 @@ class MetricSums {
     double sum = 0, count = 0;
   };
   std::vector<Sum> all_;
+  std::exception_ptr failure_;
 };
 
 }  // namespace mfl

@@ -18,7 +18,7 @@ using namespace mfl;
 struct Start {
   std::string device;
   std::vector<std::string> notes;
-  bool plan, dry;
+  bool plan, dry, verify;
   std::size_t memory;                // 0: not given
 };
 
@@ -38,7 +38,7 @@ int go(const Start& start, Plan plan, Describe describe, Train train) {
   if (comm->rank() == 0)
     for (const auto& note : start.notes) log_info(note);
   const StopSignals signals;
-  const LaunchOptions launch{.signals = &signals, .memory_bytes = start.memory, .dry_run = start.dry};
+  const LaunchOptions launch{.signals = &signals, .memory_bytes = start.memory, .dry_run = start.dry, .verify_checkpoints = start.verify};
   return run_rank(*comm, [&] { return train(*comm, launch); });
 }
 
@@ -51,7 +51,7 @@ int run(int argc, char** argv) {
   std::vector<std::string> sets;
   std::vector<std::vector<std::string>> pairs;
   int overfit = -1;
-  bool plan = false, dry = false;
+  bool plan = false, dry = false, verify = false;
   app.add_option("config,-c,--config", path, "YAML file in FaceLift's schema, with our section mfl")->required();
   app.add_option("--set", sets, "KEY=VALUE, dotted key; may be repeated")->allow_extra_args(false);
   app.add_option("-s", pairs, "KEY VALUE, as the reference takes it; may be repeated")->expected(2)->allow_extra_args(false);
@@ -63,6 +63,7 @@ int run(int argc, char** argv) {
   app.add_option("--overfit", overfit, "train and validate on the first N samples, without augmentation");
   app.add_flag("--plan", plan, "print parameters, memory and whether it fits; needs no GPU and no data");
   app.add_option("--gpu-memory", memory, "for --plan: the device's memory, such as 12G");
+  app.add_flag("--verify-checkpoints", verify, "read every checkpoint from the disk again, before an older one is deleted");
   app.add_flag("--dry-run", dry, "check configuration, memory, data and weights, then stop");
   try {
     app.parse(argc, argv);
@@ -82,7 +83,7 @@ int run(int argc, char** argv) {
   set("mfl.device", device);
   if (overfit >= 0) set("mfl.overfit", std::to_string(overfit));
   const std::size_t bytes = memory.empty() ? 0 : parse_bytes(memory);
-  Start start{.device = "auto", .notes = {}, .plan = plan, .dry = dry, .memory = bytes};
+  Start start{.device = "auto", .notes = {}, .plan = plan, .dry = dry, .verify = verify, .memory = bytes};
   if (stage_one) {
     if (!output.empty()) set("checkpoint_prefix", "."), set("output_dir", output);
     set("resume_from_checkpoint", !load.empty() ? load : resume == "auto" ? "latest" : resume == "never" ? "null" : resume);

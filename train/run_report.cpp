@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "runtime/log.h"
+#include "train/agreed_failure.h"
 #include "train/memory_plan.h"
 
 namespace mfl {
@@ -96,10 +97,17 @@ void RunReport::end(std::int64_t pass, const Spent& s) {
                        share > 0.05 ? " (fewer of mfl.val_samples, or a larger validation.val_every, make it less)" : ""));
 }
 
+void RunReport::validation_failed(std::int64_t pass, std::exception_ptr failure) {
+  if (!leader_) return;
+  const std::string what = cause_of(failure);
+  log_error("validation at pass ", pass, " failed; the run ends after the checkpoint of this pass. ", what);
+  log_.event("validation_failed", pass, {{"what", what}});
+}
+
 void RunReport::saved(const SavedCheckpoint& c) {
   log_info("checkpoint ", c.path.string(), ", ", human_bytes(c.bytes),
-           fmt::format(", written in {:.2f} s; training waited {:.3f} s", c.write_seconds, c.stall_seconds));
-  log_.event("checkpoint", c.number, {{"path", c.path.string()}},
+           fmt::format(", {} in {:.2f} s; training waited {:.3f} s", c.verified ? "written and read back" : "written", c.write_seconds, c.stall_seconds));
+  log_.event("checkpoint", c.number, {{"path", c.path.string()}, {"verified", c.verified ? "yes" : "no"}},
              {{"stall_seconds", c.stall_seconds}, {"write_seconds", c.write_seconds}, {"bytes", double(c.bytes)}});
 }
 

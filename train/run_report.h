@@ -2,6 +2,7 @@
 // ledger with its alarm, validations, checkpoints.
 #pragma once
 
+#include <exception>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -38,6 +39,8 @@ class RunReport {
               const std::function<void(StepRecord&)>& fill);
   void validation(std::int64_t pass, const ValidationResult&);
   void shown(const Showcase::Shown&);  // what a validation has left; a warning where something is missing
+  // The caller saves what there is, then ends the run with this failure.
+  void validation_failed(std::int64_t pass, std::exception_ptr);
   void saved(const SavedCheckpoint&);
   // The run's length, and how much of it the loop spent on validation and on pictures.
   struct Spent {

@@ -97,6 +97,34 @@ Validation::Validation(GslrmStage& stage, std::shared_ptr<const data::Dataset> d
 
 ValidationResult Validation::run(std::int64_t pass) {
   const GslrmConfig& c = stage_.config();
+  const perceptual::LpipsLoss* lpips = stage_.lpips();
+  if (!lpips && !std::exchange(told_, true) && comm_.rank() == 0)
+    log_warning("validation reports no LPIPS. ", lpips_metric(c).missing);
+  ValidationResult result;
+  MetricSums sums;
+  try {
+    share(pass, sums);
+  } catch (...) {
+    sums.fail();
+  }
+  for (const MetricSums::Mean& m : sums.means(comm_)) {
+    result.metrics.emplace_back(m.name, m.value);
+    if (m.name == "psnr") result.samples = m.count;
+  }
+  if (!lpips) result.facts.emplace_back("missing", "lpips");
+  if (result.samples == 0) throw_error<DataError>("validation: ", data_->reader().path(), " has no sample");
+  for (const auto& [name, value] : result.metrics)
+    if (!std::isfinite(value))
+      throw_error<DataError>("validation at pass ", pass, " failed: ", name, " is ", value, " over ", result.samples, " samples");
+  for (const auto& [name, value] : result.metrics)
+    if (name == "empty_renders" && value > 0)
+      log_warning("validation at pass ", pass, ": ", value * 100, " % of the samples have nothing in their renders although the "
+                  "subject is there; a high PSNR hides that where most of a picture is background");
+  return result;
+}
+
+void Validation::share(std::int64_t pass, MetricSums& sums) {
+  const GslrmConfig& c = stage_.config();
   const std::int64_t wanted = c.mfl.val_samples > 0 ? std::min<std::int64_t>(c.mfl.val_samples, data_->size()) : data_->size();
   data::Loader loader(data_,
                       {.size = wanted, .batch = c.training.dataloader.batch_size_per_gpu, .rank = comm_.rank(),
@@ -105,10 +133,6 @@ ValidationResult Validation::run(std::int64_t pass) {
   const Stream& s = stage_.stream;
   const std::int64_t V_in = data_->separate_inputs() > 0 ? 0 : stage_.spec.num_input_views;   // among the compared views
   const perceptual::LpipsLoss* lpips = stage_.lpips();
-  if (!lpips && !std::exchange(told_, true) && comm_.rank() == 0)
-    log_warning("validation reports no LPIPS. ", lpips_metric(c).missing);
-  ValidationResult result;
-  MetricSums sums;
   // A batch's scores are computed while the next is rendered, where another device renders.
   std::future<std::vector<ViewScores>> scoring;
   bool alpha = false;
@@ -144,20 +168,6 @@ ValidationResult Validation::run(std::int64_t pass) {
   }
   collect();
   for (const double x : lpips_of_samples) sums.add("lpips", x);
-  for (const MetricSums::Mean& m : sums.means(comm_)) {
-    result.metrics.emplace_back(m.name, m.value);
-    if (m.name == "psnr") result.samples = m.count;
-  }
-  if (!lpips) result.facts.emplace_back("missing", "lpips");
-  if (result.samples == 0) throw_error<DataError>("validation: ", data_->reader().path(), " has no sample");
-  for (const auto& [name, value] : result.metrics)
-    if (!std::isfinite(value))
-      throw_error<DataError>("validation at pass ", pass, " failed: ", name, " is ", value, " over ", result.samples, " samples");
-  for (const auto& [name, value] : result.metrics)
-    if (name == "empty_renders" && value > 0)
-      log_warning("validation at pass ", pass, ": ", value * 100, " % of the samples have nothing in their renders although the "
-                  "subject is there; a high PSNR hides that where most of a picture is background");
-  return result;
 }
 
 }  // namespace mfl

@@ -9,6 +9,7 @@
 #include "data/loader.h"
 #include "runtime/comm/communicator.h"
 #include "train/gslrm_stage.h"
+#include "train/metric_sums.h"
 #include "train/showcase.h"
 #include "train/validation_result.h"
 
@@ -25,10 +26,12 @@ class Validation {
  public:
   // `showcase`: who shows the first sample; null: nobody.
   Validation(GslrmStage&, std::shared_ptr<const data::Dataset>, Communicator&, Showcase* showcase);
-  // Collective. A metric that is not finite throws: a failed validation must not pass for a result.
+  // Collective. A metric that is not finite throws: a failed validation must not pass for a result. What one rank's share throws,
+  // all ranks throw.
   ValidationResult run(std::int64_t pass);
 
  private:
+  void share(std::int64_t pass, MetricSums&);   // this rank's samples
 
   GslrmStage& stage_;
   std::shared_ptr<const data::Dataset> data_;

@@ -1,6 +1,7 @@
 #include "models/gslrm/model.h"
 
 #include "kernels/elementwise/rows.h"
+#include "models/weights/coverage.h"
 #include "runtime/rng.h"
 
 namespace mfl::gslrm {
@@ -287,12 +288,7 @@ void initialise(const Stream& stream, ParamStore& store, std::uint64_t seed) {
     copy(stream, host, p.value);
     stream.synchronize();
   }
-  refresh_compute(stream, store);
-}
-
-void refresh_compute(const Stream& stream, ParamStore& store) {
-  if (store.precision().compute != store.precision().accum)
-    cast(stream, {.x = store.values(), .y = store.computes()});
+  weights::refresh_compute(stream, store);
 }
 
 }  // namespace mfl::gslrm

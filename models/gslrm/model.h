@@ -93,7 +93,5 @@ class Model {
 
 // Fresh weights: every matrix N(0, 0.02^2), every norm 1, embeddings N(0, 0.02^2). Philox, keyed by seed and parameter.
 void initialise(const Stream&, ParamStore&, std::uint64_t seed);
-// Host values into one parameter, or the other way; and the compute copies after values changed.
-void refresh_compute(const Stream&, ParamStore&);
 
 }  // namespace mfl::gslrm

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <functional>
 
-#include "kernels/elementwise/cast.h"
 #include "models/weights/coverage.h"
 #include "runtime/rng.h"
 
@@ -25,7 +24,7 @@ void fill(const Stream& s, ParamStore& store, const std::function<Element(const 
     for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(element(static_cast<std::uint64_t>(i)));
     weights::load_parameter(s, p, io::stored(host), p.name);
   }
-  if (store.precision().compute != store.precision().accum) cast(s, {.x = store.values(), .y = store.computes()});
+  weights::refresh_compute(s, store);
   s.synchronize();
 }
 
@@ -33,18 +32,23 @@ Element constant(double value) {
   return [value](std::uint64_t) { return value; };
 }
 
-}  // namespace
-
-void initialise_unet(const Stream& s, ParamStore& store, std::uint64_t seed) {
+// Layers with a weight and a bias, and norms.
+void fill_uniform(const Stream& s, ParamStore& store, std::uint64_t seed, std::uint64_t network) {
   fill(s, store, [&](const Param& p, const Rng& rng) -> Element {
     const bool bias = p.name.ends_with(".bias");
     const Param* weight = bias ? store.find(p.name.substr(0, p.name.size() - 4) + "weight") : &p;
-    MFL_CHECK(weight, "initialise_unet: ", p.name, " has no weight beside it");
+    MFL_CHECK(weight, "fresh weights: ", p.name, " has no weight beside it");
     if (weight->shape.rank() < 2) return constant(bias ? 0 : 1);   // a norm
     const double bound = 1 / std::sqrt(double(weight->numel() / weight->shape[0]));
     return [=](std::uint64_t i) { return bound * (2 * double(rng.uniform_at(i)) - 1); };
-  }, seed, 0);
+  }, seed, network);
 }
+
+}  // namespace
+
+void initialise_unet(const Stream& s, ParamStore& store, std::uint64_t seed) { fill_uniform(s, store, seed, 0); }
+void initialise_vae(const Stream& s, ParamStore& store, std::uint64_t seed) { fill_uniform(s, store, seed, 3); }
+
 
 void initialise_clip(const Stream& s, ParamStore& store, const ClipConfig& c, std::uint64_t seed) {
   const double width = 1 / std::sqrt(double(c.hidden)), deep = width / std::sqrt(2 * double(c.layers));

@@ -4,7 +4,6 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
-#include "kernels/elementwise/cast.h"
 #include "models/mvdiffusion/initialise.h"
 #include "models/mvdiffusion/pipeline_files.h"
 #include "models/mvdiffusion/prompts.h"
@@ -92,7 +91,7 @@ void set_identity_vae(const Stream& s, ParamStore& store) {
   set("post_quant_conv.weight", identity);
   set("decoder.conv_in.weight", spread(scale));
   set("decoder.conv_out.weight", gather(1));
-  if (store.precision().compute != store.precision().accum) cast(s, {.x = store.values(), .y = store.computes()});
+  weights::refresh_compute(s, store);
   s.synchronize();
 }
 
@@ -174,34 +173,39 @@ Tensor prompt_embeddings(std::int64_t width, std::uint64_t seed) {
   return t;
 }
 
-}  // namespace
+struct Sizes {
+  UnetSpec unet;
+  ClipConfig clip;
+  VaeConfig vae;
+  std::int64_t latents = 0;   // side
+  std::uint64_t seed = 0;
+};
 
-void write_tiny_pipeline(const fs::path& folder, const TinyPipeline& tiny) {
+void write_pipeline(const fs::path& folder, const Sizes& sizes, const std::function<void(const Stream&, ParamStore&)>& fill_vae) {
   std::error_code none;
   if (fs::exists(folder, none) && !(fs::is_directory(folder, none) && fs::is_empty(folder, none)))
     throw_error<DataError>(folder.string(), " exists and is not empty. Name a new folder.");
-  const UnetSpec spec = tiny.unet();
-  const ClipConfig clip = tiny.clip();
+  const ClipConfig& clip = sizes.clip;
   constexpr const char* kWeights = "diffusion_pytorch_model.safetensors";
   {
     Component c;
-    const Unet net(Scope{c.store}, spec);
+    const Unet net(Scope{c.store}, sizes.unet);
     c.store.seal(c.stream);
-    initialise_unet(c.stream, c.store, tiny.seed);
-    write_component(folder / "unet", kWeights, spec.json(tiny.image), c.tensors());
+    initialise_unet(c.stream, c.store, sizes.seed);
+    write_component(folder / "unet", kWeights, sizes.unet.json(sizes.latents), c.tensors());
   }
   {
     Component c;
-    const Vae net(Scope{c.store}, identity_vae());
+    const Vae net(Scope{c.store}, sizes.vae);
     c.store.seal(c.stream);
-    set_identity_vae(c.stream, c.store);
-    write_component(folder / "vae", kWeights, vae_config(identity_vae(), tiny.image).dump(), c.tensors());
+    fill_vae(c.stream, c.store);
+    write_component(folder / "vae", kWeights, vae_config(sizes.vae, sizes.latents * sizes.vae.factor()).dump(), c.tensors());
   }
   {
     Component c;
     const ClipVision net(Scope{c.store}, clip);
     c.store.seal(c.stream);
-    initialise_clip(c.stream, c.store, clip, tiny.seed);
+    initialise_clip(c.stream, c.store, clip, sizes.seed);
     write_component(folder / "image_encoder", "model.safetensors", clip_config(clip).dump(), c.tensors());
   }
   Tensor mean = Tensor::on_heap({1, clip.projection}, DType::f32), deviation = Tensor::on_heap({1, clip.projection}, DType::f32);
@@ -214,8 +218,19 @@ void write_tiny_pipeline(const fs::path& folder, const TinyPipeline& tiny) {
   write_json(folder / "image_noising_scheduler" / "scheduler_config.json", noising_config());
   write_json(folder / "feature_extractor" / "preprocessor_config.json", preprocessor_config(clip));
   fs::create_directories(tiny_prompts(folder).parent_path());
-  io::write_torch_file(tiny_prompts(folder), io::Value(io::stored(prompt_embeddings(spec.text_width, tiny.seed))));
+  io::write_torch_file(tiny_prompts(folder), io::Value(io::stored(prompt_embeddings(sizes.unet.text_width, sizes.seed))));
   write_json(folder / "model_index.json", model_index());   // last: a folder with it is whole
+}
+
+}  // namespace
+
+void write_tiny_pipeline(const fs::path& folder, const TinyPipeline& tiny) {
+  write_pipeline(folder, {tiny.unet(), tiny.clip(), identity_vae(), tiny.image, tiny.seed}, set_identity_vae);
+}
+
+void write_full_size_pipeline(const fs::path& folder, std::uint64_t seed) {
+  write_pipeline(folder, {.unet = {}, .clip = {}, .vae = {}, .latents = 64, .seed = seed},
+                 [&](const Stream& s, ParamStore& store) { initialise_vae(s, store, seed); });
 }
 
 }  // namespace mfl::mvdiffusion

@@ -29,6 +29,8 @@ struct TinyPipeline {
 
 // Throws DataError where the folder exists and is not empty.
 void write_tiny_pipeline(const std::filesystem::path& folder, const TinyPipeline&);
+// The published sizes with fresh weights, the autoencoder's too (it reproduces no image): 6.4 GB, for measuring memory and time.
+void write_full_size_pipeline(const std::filesystem::path& folder, std::uint64_t seed = 0);
 std::filesystem::path tiny_prompts(const std::filesystem::path& folder);
 
 // The analytic autoencoder. Its group norm sees every colour with its negative (mean 0) and two constant channels +-256,

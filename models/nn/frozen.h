@@ -13,7 +13,7 @@ struct FrozenLinear {                              // y = x W^T + b
   Param& weight;                                   // [N, K]
   Param* bias;                                     // [N]; null: no bias
   FrozenLinear(Scope s, std::int64_t in, std::int64_t out, bool with_bias = true)
-      : weight(s.param("weight", {out, in})), bias(with_bias ? &s.param("bias", {out}) : nullptr) {}
+      : weight(s.matrix("weight", {out, in})), bias(with_bias ? &s.param("bias", {out}) : nullptr) {}
 
   Tensor forward(Ctx& cx, const Tensor& x, Purpose purpose) const {
     Shape shape = x.shape();

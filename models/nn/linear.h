@@ -10,7 +10,7 @@ struct Linear {
   Param& weight;                                   // [N, K]
   Param* bias;                                     // [N]; null: none
   Linear(Scope s, std::int64_t in, std::int64_t out, bool with_bias = false)
-      : weight(s.param("weight", {out, in})), bias(with_bias ? &s.param("bias", {out}) : nullptr) {}
+      : weight(s.matrix("weight", {out, in})), bias(with_bias ? &s.param("bias", {out}) : nullptr) {}
 
   struct Saved {
     Tensor x;                                      // [R, K] compute type

@@ -157,9 +157,10 @@ void load_parameter(const Stream& stream, const Param& p, const io::StoredTensor
     const Shape stride = same.stride;
     same.shape = p.memory_shape(), same.stride = {stride[0], stride[2], stride[3], stride[1]};
   }
-  if (p.value.device().is_cpu()) return io::read(same, p.value, what);
-  const Tensor host = io::load(same, p.value.dtype(), what);
-  copy(stream, host, p.value);
+  const Tensor& into = p.value ? p.value : p.compute;
+  if (into.device().is_cpu()) return io::read(same, into, what);
+  const Tensor host = io::load(same, into.dtype(), what);
+  copy(stream, host, into);
   stream.synchronize();
 }
 
@@ -171,11 +172,16 @@ Coverage load_parameters(const Stream& stream, ParamStore& store, const io::Weig
   std::unordered_map<std::string_view, const io::StoredTensor*> by_name;
   for (const io::NamedStored& t : file.tensors) by_name[t.name] = &t.tensor;
   for (const std::string& name : c.loaded) load_parameter(stream, *store.find(name), *by_name.at(name), name);
-  if (store.precision().compute != store.precision().accum) {
-    cast(stream, {.x = store.values(), .y = store.computes()});
-    stream.synchronize();
-  }
+  refresh_compute(stream, store);
+  stream.synchronize();
   return c;
+}
+
+void refresh_compute(const Stream& stream, const ParamStore& store) {
+  if (store.precision().compute == store.precision().accum) return;
+  if (store.has_masters()) return cast(stream, {.x = store.values(), .y = store.computes()});
+  for (const Param& p : store.all())
+    if (p.value) cast(stream, {.x = p.value, .y = p.compute});
 }
 
 Param slice_of(const Tensor& flat, const Param& p) {

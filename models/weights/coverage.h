@@ -37,11 +37,14 @@ struct LoadOptions {
   std::vector<std::string> allow_missing = {};  // name prefixes that the file may lack
   bool log = true;                         // print the table
 };
-// compare, require_complete, then the values: into the masters, and from there the compute copy. Waits for the copies.
+// compare, require_complete, then the values and the compute copies. Waits for the copies.
 Coverage load_parameters(const Stream&, ParamStore&, const io::WeightFile&, const LoadOptions& = {});
 
-// One tensor into one parameter's master (not into its compute copy). The shapes may differ by axes of one element.
+// One tensor into one parameter's master (not into its compute copy), or where a frozen network keeps none into what it keeps.
+// The shapes may differ by axes of one element.
 void load_parameter(const Stream&, const Param&, const io::StoredTensor&, std::string_view what);
+// The compute copies, after masters have changed.
+void refresh_compute(const Stream&, const ParamStore&);
 // The parameter with its slice of another flat buffer of its store's layout as its value: what load_parameter fills is then a
 // moment or an average.
 Param slice_of(const Tensor& flat, const Param&);

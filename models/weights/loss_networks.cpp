@@ -209,10 +209,8 @@ void load_loss_networks(const Stream& stream, ParamStore& store, const LossNetwo
                   " is torchvision's VGG19, which was trained on other input scaling than MatConvNet's: the perceptual "
                   "loss differs from the published one.");
   }
-  if (store.precision().compute != store.precision().accum) {
-    cast(stream, {.x = store.values(), .y = store.computes()});
-    stream.synchronize();
-  }
+  refresh_compute(stream, store);
+  stream.synchronize();
 }
 
 std::string missing_for_lpips(const LossNetworkSources& sources) {

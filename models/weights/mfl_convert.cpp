@@ -153,10 +153,13 @@ struct ExtractLosses {
 struct MakeTinyPipeline {
   std::string to;
   mvdiffusion::TinyPipeline tiny;
+  bool published_sizes = false;
 
   void run() const {
-    mvdiffusion::write_tiny_pipeline(to, tiny);
-    std::cout << to << ": a pipeline for images of " << tiny.image << " x " << tiny.image << "; prompt embeddings in "
+    if (published_sizes) mvdiffusion::write_full_size_pipeline(to, tiny.seed);
+    else mvdiffusion::write_tiny_pipeline(to, tiny);
+    const std::int64_t side = published_sizes ? 512 : tiny.image;
+    std::cout << to << ": a pipeline for images of " << side << " x " << side << "; prompt embeddings in "
               << mvdiffusion::tiny_prompts(to).string() << '\n';
   }
 };
@@ -222,6 +225,8 @@ int run(int argc, char** argv) {
   c->add_option("--image_size", make.tiny.image, "side of images and latents")->check(CLI::Range(8, 1024))->capture_default_str();
   c->add_option("--widths", make.tiny.widths, "channels of the UNet's levels, multiples of 32")->capture_default_str();
   c->add_option("--layers", make.tiny.layers, "residual blocks of a level")->check(CLI::Range(1, 8))->capture_default_str();
+  c->add_flag("--published_sizes", make.published_sizes, "the published networks' sizes, fresh weights all: 6.4 GB, to measure memory and time")
+      ->excludes("--image_size", "--widths", "--layers");
   c->add_option("--seed", make.tiny.seed, "of the weights and prompts")->capture_default_str();
   c->callback([&] { make.run(); });
 

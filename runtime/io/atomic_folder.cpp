@@ -97,6 +97,18 @@ std::uint64_t folder_bytes(const fs::path& folder) {
   return bytes;
 }
 
+void drop_cached_pages(const fs::path& path) {
+  auto drop = [](const fs::path& file) {
+    const int handle = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+    if (handle < 0) return;
+    ::posix_fadvise(handle, 0, 0, POSIX_FADV_DONTNEED);
+    ::close(handle);
+  };
+  if (!fs::is_directory(path)) return drop(path);
+  for (const auto& entry : fs::recursive_directory_iterator(path))
+    if (entry.is_regular_file()) drop(entry.path());
+}
+
 std::uint32_t file_crc32(const fs::path& path) {
   const Source source = open_file(path);
   std::vector<std::byte> piece(std::min<std::uint64_t>(source->size(), std::uint64_t{4} << 20));

@@ -36,6 +36,9 @@ int remove_partial_folders(const std::filesystem::path& parent, std::string_view
 
 // Bytes of all files below a folder.
 std::uint64_t folder_bytes(const std::filesystem::path&);
+// Asks the system to forget what it holds of a file, or of every file below a folder, that is synced: the next read is the disk's,
+// where the file system has any part in this.
+void drop_cached_pages(const std::filesystem::path&);
 // CRC-32 (as zip and gzip have it) of a file.
 std::uint32_t file_crc32(const std::filesystem::path&);
 

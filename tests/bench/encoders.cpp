@@ -6,6 +6,7 @@
 #include "kernels/elementwise/normal.h"
 #include "models/mvdiffusion/clip_vision.h"
 #include "models/mvdiffusion/vae.h"
+#include "models/weights/coverage.h"
 #include "tests/bench/device_time.h"
 
 namespace mfl::bench {
@@ -28,10 +29,15 @@ struct Network {
     store.seal(s);
     Tensor zero = Tensor::on_heap({1}, DType::i32, s.device());
     fill_zero(s, zero);
-    fill_normal(s, {.x = store.values().reshape({1, store.flat_numel()}), .streams = zero, .purpose = Draw::init});
-    scale_(s, {.x = store.values(), .factor = 0.02});
-    if (store.precision().compute != store.precision().accum) cast(s, {.x = store.values(), .y = store.computes()});
-    s.synchronize();
+    std::uint64_t seed = 0;
+    for (const Param& p : store.all()) {
+      const Tensor wide = p.value ? p.value : Tensor::on_heap(p.memory_shape(), store.precision().accum, s.device());
+      fill_normal(s, {.x = wide.reshape({1, p.numel()}), .streams = zero, .seed = seed++, .purpose = Draw::init});
+      scale_(s, {.x = wide, .factor = 0.02});
+      if (!p.value) cast(s, {.x = wide, .y = p.compute});
+      s.synchronize();   // of `wide`
+    }
+    weights::refresh_compute(s, store);
   }
   EncoderTime time(std::string what, int images, int repeats, const std::function<void()>& run) {
     const DeviceTime t = device_time(s, arena, repeats, run);

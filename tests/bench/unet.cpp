@@ -13,6 +13,7 @@
 #include "models/mvdiffusion/tiny_pipeline.h"
 #include "models/mvdiffusion/unet.h"
 #include "models/mvdiffusion/vae.h"
+#include "models/weights/coverage.h"
 #include "tests/bench/breakdown.h"
 #include "train/ema_weights.h"
 #include "train/optimizer.h"
@@ -35,13 +36,19 @@ void fill_normal_numbers(const Stream& s, const Tensor& t, std::uint64_t seed) {
 
 // Weights of deviation (fan in)^-1/2, so that activations stay of order one; norms 1, biases 0.
 void fill_weights(const Stream& s, ParamStore& store) {
-  fill_normal_numbers(s, store.values(), 1);
+  std::uint64_t seed = 1;
   for (const Param& p : store.all()) {
-    if (p.shape.rank() >= 2) scale_(s, {.x = p.value, .factor = 1 / std::sqrt(double(p.numel() / p.shape[0]))});
-    else fill_(s, {.x = p.value, .value = p.name.ends_with("weight") ? 1.0 : 0.0});
+    const Tensor wide = p.value ? p.value : Tensor::on_heap(p.memory_shape(), store.precision().accum, s.device());
+    if (p.shape.rank() >= 2) {
+      fill_normal_numbers(s, wide, seed++);
+      scale_(s, {.x = wide, .factor = 1 / std::sqrt(double(p.numel() / p.shape[0]))});
+    } else {
+      fill_(s, {.x = wide, .value = p.name.ends_with("weight") ? 1.0 : 0.0});
+    }
+    if (!p.value) cast(s, {.x = wide, .y = p.compute});
+    s.synchronize();   // of `wide`
   }
-  if (store.precision().compute != store.precision().accum) cast(s, {.x = store.values(), .y = store.computes()});
-  s.synchronize();
+  weights::refresh_compute(s, store);
 }
 
 double sum_of(const Stream& s, const Tensor& t) {

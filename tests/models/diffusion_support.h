@@ -33,7 +33,7 @@ inline void fill_formula(const Stream& s, ParamStore& store) {
     }
     weights::load_parameter(s, p, io::stored(host), p.name);
   }
-  if (store.precision().compute != store.precision().accum) cast(s, {.x = store.values(), .y = store.computes()});
+  weights::refresh_compute(s, store);
   s.synchronize();
 }
 

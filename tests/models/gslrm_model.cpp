@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "models/weights/coverage.h"
 #include "runtime/rng.h"
 
 namespace mfl::gslrm {
@@ -40,7 +41,7 @@ struct Bench {
     Rng rng(5, Draw::test);
     for (Param& p : store.all())   // larger than the initial weights: every non-linearity works
       each(p.value, [&](double x) { return p.shape.rank() > 1 ? x * 5 : x + 0.1 * rng.normal(); });
-    refresh_compute(stream, store);
+    weights::refresh_compute(stream, store);
     each(views.image, [&](double) { return rng.uniform(); });
     std::int64_t k = 0;
     each(views.fxfycxcy, [&](double) { return k++ % 4 < 2 ? 17.2 : 8.3; });

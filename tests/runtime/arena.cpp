@@ -77,6 +77,32 @@ TEST(ParamStore, LaysOutInRegistrationOrderWithAlignedStarts) {
   EXPECT_EQ(r.count, 64);
   EXPECT_THROW(store.add("late", {1}), ShapeError);
 }
+TEST(ParamStore, AFrozenNetworkKeepsItsProductsInTheComputeTypeOnly) {
+  const Stream s = Stream::create(kCpu, "test");
+  auto fill = [](ParamStore& store) {
+    Scope root{store};
+    root.kernel("conv.weight", {2, 3, 1, 1}), root.param("table", {3, 70}), root.matrix("weight", {3, 5}), root.param("bias", {5});
+  };
+  Arena a(kCpu, 1 << 20, "a");
+  ParamStore frozen(a, Precision::of(DType::bf16), false);
+  fill(frozen), frozen.seal(s);
+  EXPECT_FALSE(frozen.has_masters());
+  EXPECT_THROW((void)frozen.values(), ShapeError);
+  EXPECT_FALSE(frozen.find("conv.weight")->value || frozen.find("weight")->value);
+  Tensor table = frozen.find("table")->value, bias = frozen.find("bias")->value;
+  EXPECT_EQ(table.dtype(), DType::f32);
+  EXPECT_EQ(bias.data<float>() - table.data<float>(), 256);   // padded
+  EXPECT_EQ(frozen.find("table")->compute.dtype(), DType::bf16);
+  EXPECT_EQ(a.live_bytes(), std::size_t{1024 + 4 * (256 + 64)});   // 896 bytes of bf16, on the arena's grid
+  Arena b(kCpu, 1 << 20, "b");
+  ParamStore same(b, Precision::of(DType::f32), false), trained(b, Precision::of(DType::bf16));
+  fill(same), same.seal(s), fill(trained), trained.seal(s);
+  for (ParamStore* store : {&same, &trained}) {
+    EXPECT_TRUE(store->has_masters());
+    EXPECT_EQ(store->values().numel(), 448);
+    EXPECT_TRUE(store->find("weight")->value);
+  }
+}
 
 }  // namespace
 }  // namespace mfl

@@ -79,10 +79,24 @@ TEST_P(CachedBits, AreThoseOfTheNetworks) {
     EXPECT_FALSE(cache.find(hash_of(0), Part::moments));
     StepEncoder encoder(*b.encoders, &cache);
     first = encoder.run(b.cx, fresh, images, kSide);
+    EXPECT_EQ(cache.held_bytes(), 0u);   // on their way: the step does not wait for them
+    encoder.keep();
     EXPECT_TRUE(cache.find(hash_of(1), Part::moments));
     EXPECT_FALSE(cache.find(hash_of(1), Part::embedding));
     EXPECT_EQ(cache.counts().hits, 1);
     EXPECT_EQ(cache.counts().misses, 2);
+    // The next step gives them too; and the end of the encoder, what the last step found.
+    const std::vector<StepImage> third = {{.key = hash_of(3)}}, fourth = {{.key = hash_of(4)}};
+    {
+      StepEncoder other(*b.encoders, &cache);
+      other.run(b.cx, third, images.rows(2, 1), kSide);
+      const std::size_t before = cache.held_bytes();
+      other.run(b.cx, fourth, images.rows(2, 1), kSide);
+      EXPECT_GT(cache.held_bytes(), before);
+    }
+    const EncoderCache::Bytes a = cache.find(hash_of(3), Part::moments), c = cache.find(hash_of(4), Part::moments);
+    ASSERT_TRUE(a && c);
+    EXPECT_EQ(*a, *c);
   }
   EncoderCache later(*b.encoders, {.folder = b.folder / "cache"});   // another run
   std::vector<StepImage> known = {{.key = hash_of(0), .embedding = true}, {.key = hash_of(1)}};

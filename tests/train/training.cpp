@@ -61,9 +61,9 @@ mfl: {device: cpu, lr_updates: 60}
                                {"training.checkpointing.checkpoint_dir", (root / run).string()}});
     return parse_gslrm_config(yaml, "training.yaml", more).config;
   }
-  static int train(const GslrmConfig& c) {
+  static int train(const GslrmConfig& c, const LaunchOptions& launch = {}) {
     auto comm = make_single(kCpu);
-    return train_gslrm(c, *comm);
+    return train_gslrm(c, *comm, launch);
   }
   static int train_ranks(const GslrmConfig& c, int n) {
     auto ranks = make_thread_ranks(n);
@@ -291,6 +291,25 @@ TEST_F(Training, KeepsAsManyCheckpointsAsAllowed) {
     EXPECT_GT(j["write_seconds"].get<double>(), 0);
     EXPECT_GT(j["bytes"].get<double>(), 0);
   }
+}
+
+// Weights thrown to infinity: their metrics are not finite. The pass's checkpoint is written although none was due.
+TEST_F(Training, AFailedValidationLeavesItsPassesCheckpoint) {
+  const std::vector<ConfigOverride> validated = {{"validation.enabled", "true"}, {"validation.val_every", "3"}, {"mfl.val_samples", "2"}, {"mfl.keep_best", "none"},
+                                                 {"validation.dataset_path", (root / "scenes.h5").string()}, {"training.checkpointing.checkpoint_every", "6"},
+                                                 {"validation.output_dir", (root / "val").string()}, {"mfl.render.video", "false"}, {"mfl.render.turntable_views", "1"},
+                                                 {"mfl.render.turntable_size", "16"}, {"training.optimizer.lr", "1e38"}};
+  EXPECT_THROW(train(config("failed", validated)), DataError);
+  ASSERT_EQ(lines("failed", "validation_failed").size(), 1u);
+  EXPECT_EQ(lines("failed", "validation_failed")[0]["pass"], 3);
+  ASSERT_EQ(list_checkpoints(root / "failed").size(), 1u);
+  EXPECT_EQ(list_checkpoints(root / "failed")[0].pass, 3);
+}
+
+TEST_F(Training, VerifiedCheckpointsAreReadBack) {
+  ASSERT_EQ(train(config("verified"), {.verify_checkpoints = true}), kExitOk);
+  ASSERT_EQ(lines("verified", "checkpoint").size(), 2u);
+  for (const auto& j : lines("verified", "checkpoint")) EXPECT_EQ(j["verified"], "yes");
 }
 
 TEST_F(Training, ACheckpointThatCannotBeWrittenEndsTheRun) {

@@ -103,6 +103,15 @@ json manifest(const fs::path& root) {
   return files;
 }
 
+// Throws DataError unless the disk holds what was written.
+void read_back(const fs::path& root, const json& written) {
+  io::drop_cached_pages(root);
+  const json found = manifest(root);
+  for (const auto& [name, entry] : written.items())
+    if (!found.contains(name) || found[name] != entry)
+      throw_error<DataError>((root / name).string(), " was written, but read back it is another: is the disk sound? Older checkpoints are kept.");
+}
+
 bool is_file(const fs::path& p) {
   std::error_code none;
   return fs::is_regular_file(p, none);
@@ -159,8 +168,9 @@ std::string types_of(const io::WeightFile& file) {
 
 std::uint64_t CheckpointWriter::staging_bytes(const Trained& t) { return BackgroundSave::staging_bytes(state_of(t)); }
 
-CheckpointWriter::CheckpointWriter(Trained trained, fs::path directory, std::function<void(const SavedCheckpoint&)> done)
-    : trained_(std::move(trained)), directory_(std::move(directory)), background_(trained_.stream, state_of(trained_), std::move(done)) {
+CheckpointWriter::CheckpointWriter(Trained trained, fs::path directory, std::function<void(const SavedCheckpoint&)> done, bool verify)
+    : trained_(std::move(trained)), directory_(std::move(directory)), background_(trained_.stream, state_of(trained_), std::move(done)),
+      verify_(verify) {
   if (const int left = io::remove_partial_folders(directory_, kPrefix); left > 0)
     log_info(directory_.string(), ": removed ", left, " half-written checkpoint", left == 1 ? "" : "s", " of a run that was stopped");
 }
@@ -195,7 +205,7 @@ void CheckpointWriter::save(const RunState& state, double learning_rate, double 
                {"ema_updates", trained_.ema ? trained_.ema->updates() : 0},
                {"config", config_yaml}};
   const fs::path target = directory_ / text(kPrefix, state.step);
-  background_.start(target, state.step, [=, directory = directory_, step = state.step, best = state.best_step]() mutable {
+  background_.start(target, state.step, [=, directory = directory_, step = state.step, best = state.best_step, verify = verify_]() mutable {
     io::AtomicFolder folder(target);
     const fs::path& to = folder.temporary();
     for (const Component& c : components) write(to, c);
@@ -204,6 +214,7 @@ void CheckpointWriter::save(const RunState& state, double learning_rate, double 
     io::write_text_file(to / kOurs, ours.dump(2, ' ', false, json::error_handler_t::replace) + "\n");   // paths may be no UTF-8
     const std::uint64_t bytes = io::folder_bytes(to);
     folder.commit();
+    if (verify) read_back(target, ours["files"]);
     if (limit) prune(directory, step, best, *limit);
     return bytes;
   });
@@ -220,7 +231,7 @@ void CheckpointWriter::save_pipeline(const fs::path& source, const fs::path& tar
   check_pipeline_target(source, target);
   const PipelineFiles files(source);
   const Component unet{"unet", trained_.config, tensors(trained_.ema ? kAverage : kValues)};
-  background_.start(target, step, [files, unet, target] {
+  background_.start(target, step, [files, unet, target, verify = verify_] {
     io::AtomicFolder folder(target);
     write(folder.temporary(), unet);
     files.copy_frozen(folder.temporary());
@@ -231,7 +242,9 @@ void CheckpointWriter::save_pipeline(const fs::path& source, const fs::path& tar
         throw_error<DataError>(target.string(), " was not written: the copy of ", (files.folder() / name).string(), " differs from it.");
     }
     const std::uint64_t bytes = io::folder_bytes(folder.temporary());
+    const json written = verify ? manifest(folder.temporary()) : json();
     folder.commit();
+    if (verify) read_back(target, written);
     return bytes;
   });
 }

@@ -50,7 +50,8 @@ struct RunState {
 class CheckpointWriter {
  public:
   // `directory` holds the checkpoint-N. Removes what a killed run left half-written there.
-  CheckpointWriter(Trained, std::filesystem::path directory, std::function<void(const SavedCheckpoint&)> done);
+  // `verify`: what is written is read from the disk again, before an older one goes.
+  CheckpointWriter(Trained, std::filesystem::path directory, std::function<void(const SavedCheckpoint&)> done, bool verify = false);
 
   // Queues checkpoint-<state.step>. `learning_rate` is the next update's, `base_learning_rate` the schedule's; both without the
   // groups' factors. With `limit`, at most that many checkpoints of this and earlier steps remain afterwards, lowest step first
@@ -73,6 +74,7 @@ class CheckpointWriter {
   Trained trained_;
   std::filesystem::path directory_;
   BackgroundSave background_;
+  bool verify_;
 };
 
 // checkpoint-N of a directory, lowest step first.

@@ -164,6 +164,28 @@ StepEncoder::StepEncoder(const mvdiffusion::Encoders& encoders, EncoderCache* ca
   MFL_CHECK(chunk_ >= 1, "an encoder of ", chunk_, " images at a time");
 }
 
+StepEncoder::~StepEncoder() {
+  try {
+    keep();
+  } catch (const std::exception& e) {
+    log_warning("the last encoded images are not kept: ", e.what());
+  }
+}
+
+void StepEncoder::keep() {
+  for (const Part part : {Part::moments, Part::embedding}) {
+    Readback& r = readback_[static_cast<std::size_t>(part)];
+    if (r.keys.empty()) continue;
+    r.copied->synchronize();
+    const auto* row = static_cast<const std::byte*>(ConstView(r.memory).data);
+    for (const auto& key : r.keys) {
+      if (key) cache_->put(*key, part, std::make_shared<const std::vector<std::byte>>(row, row + r.row_bytes));
+      row += r.row_bytes;
+    }
+    r.keys.clear();
+  }
+}
+
 // Rows of `out` that want the part: uploaded where they are known, encoded once per distinct image where not.
 void StepEncoder::fill(Ctx& cx, std::span<const StepImage> list, Part part, ConstView images, View out) {
   const bool moments = part == Part::moments, meta = cx.device().is_meta();
@@ -218,6 +240,15 @@ void StepEncoder::fill(Ctx& cx, std::span<const StepImage> list, Part part, Cons
     for (std::int64_t k = 0; k < count; ++k) cast(cx.stream, {.x = row(ConstView(there), k), .y = row(out, known[std::size_t(k)])});
   }
 
+  const bool keeping = cache_ && !meta && std::any_of(unknown.begin(), unknown.end(), [&](std::int64_t i) { return list[std::size_t(i)].key.has_value(); });
+  Readback& readback = readback_[static_cast<std::size_t>(part)];
+  if (keeping) {
+    if (!readback.copied) readback.copied.emplace(cx.device());
+    if (!readback.memory || readback.memory.bytes() < row_bytes * unknown.size())
+      readback.memory = Tensor::pinned({static_cast<std::int64_t>(row_bytes) * M}, DType::u8, {"encoded images"});
+    readback.row_bytes = row_bytes;
+  }
+  std::vector<std::optional<data::Hash>> keys;
   for (std::size_t at = 0; at < unknown.size(); at += static_cast<std::size_t>(chunk_)) {
     const std::size_t count = std::min(static_cast<std::size_t>(chunk_), unknown.size() - at);
     MFL_CHECK(images && images.shape[0] == M, "an image of the step is not encoded yet, but its pixels were not given");
@@ -230,23 +261,18 @@ void StepEncoder::fill(Ctx& cx, std::span<const StepImage> list, Part part, Cons
     if (moments) encoded_ += static_cast<std::int64_t>(count);
     for (std::size_t k = 0; k < count; ++k)
       copy(cx.stream, results.rows(static_cast<std::int64_t>(k), 1), row(out, unknown[at + k]));
-    if (!cache_ || meta) continue;
-    if (std::none_of(unknown.begin() + std::ptrdiff_t(at), unknown.begin() + std::ptrdiff_t(at + count), [&](std::int64_t i) { return list[std::size_t(i)].key.has_value(); }))
-      continue;
+    if (!keeping) continue;
     Tensor small = results;
     if (results.dtype() != stored) {
       small = cx.arena.empty(results.shape(), stored, {"encoded images"});
       cast(cx.stream, {.x = results, .y = small});
     }
-    const Tensor host = Tensor::on_heap(small.shape(), stored);
-    copy(cx.stream, small, host);
-    cx.stream.synchronize();
-    for (std::size_t k = 0; k < count; ++k) {
-      const StepImage& image = list[std::size_t(unknown[at + k])];
-      if (!image.key) continue;
-      const auto* first = static_cast<const std::byte*>(ConstView(host).data) + k * row_bytes;
-      cache_->put(*image.key, part, std::make_shared<const std::vector<std::byte>>(first, first + row_bytes));
-    }
+    copy(cx.stream, small, make_view(static_cast<void*>(readback.memory.data<std::uint8_t>() + at * row_bytes), small.shape(), stored));
+    for (std::size_t k = 0; k < count; ++k) keys.push_back(list[std::size_t(unknown[at + k])].key);
+  }
+  if (keeping) {
+    cx.stream.record(*readback.copied);
+    readback.keys = std::move(keys);   // from here on keep() may read them
   }
 
   for (std::int64_t i = 0; i < M; ++i)
@@ -255,6 +281,7 @@ void StepEncoder::fill(Ctx& cx, std::span<const StepImage> list, Part part, Cons
 
 StepEncoder::Encoded StepEncoder::run(Ctx& cx, std::span<const StepImage> list, ConstView images, std::int64_t side) {
   Range range("encode images");
+  keep();
   const auto M = static_cast<std::int64_t>(list.size()), h = side / encoders_.factor();
   MFL_CHECK(M > 0, "a step without images");
   MFL_CHECK(!images || (images.shape == Shape{M, side, side, 3}), "images to encode ", images.shape, ", expected ", Shape{M, side, side, 3});

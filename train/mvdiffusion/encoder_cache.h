@@ -84,6 +84,9 @@ class StepEncoder {
  public:
   // Encodes at most `chunk` images at a time. `cache` may be null: nothing is kept. On meta every image counts as unknown.
   StepEncoder(const mvdiffusion::Encoders&, EncoderCache* cache, std::int64_t chunk = 8);
+  ~StepEncoder();   // keep()
+  StepEncoder(const StepEncoder&) = delete;
+  StepEncoder& operator=(const StepEncoder&) = delete;
 
   struct Encoded {
     Tensor moments;        // [M, h, w, 2 C] accum type; rows of images that want none are zero
@@ -91,7 +94,11 @@ class StepEncoder {
   };
   // images [M, H, H, 3] accum type in [0, 1], on the device; rows that need no pixels are not read, and the whole may be
   // absent where no row needs any. Images with equal keys are encoded once. `side`: H, of all images.
+  // New results are on their way to the host when it returns; the next run(), or keep(), gives them to the cache, so that no step
+  // waits for its own.
   Encoded run(Ctx&, std::span<const StepImage>, ConstView images, std::int64_t side);
+  // Gives the cache what the last run() has encoded. Waits for it.
+  void keep();
 
   std::int64_t encoded() const { return encoded_; }   // images that went through the autoencoder, so far
 
@@ -110,6 +117,14 @@ class StepEncoder {
     std::optional<Event> uploaded;
   };
   std::array<Staging, 2> staging_;
+  // Results of the last run on their way back, one a part: row r of `memory` is the result of keys[r].
+  struct Readback {
+    Tensor memory;
+    std::optional<Event> copied;
+    std::vector<std::optional<data::Hash>> keys;
+    std::size_t row_bytes = 0;
+  };
+  std::array<Readback, 2> readback_;
 };
 
 }  // namespace mfl

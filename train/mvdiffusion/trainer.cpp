@@ -5,10 +5,11 @@
 #include <chrono>
 #include <optional>
 
-#include "kernels/elementwise/cast.h"
+#include "models/weights/coverage.h"
 #include "runtime/io/atomic_file.h"
 #include "runtime/log.h"
 #include "runtime/profile.h"
+#include "train/agreed_failure.h"
 #include "train/grad_reducer.h"
 #include "train/loss_readback.h"
 #include "train/mvdiffusion/checkpoint.h"
@@ -62,7 +63,7 @@ ViewSet validation_set(const TrainConfig& c, std::shared_ptr<const data::ViewRea
 class Trainer {
  public:
   Trainer(const TrainConfig& config, Communicator& comm, const LaunchOptions& launch)
-      : config_(config), comm_(comm), signals_(launch.signals), leader_(comm.rank() == 0),
+      : config_(config), comm_(comm), signals_(launch.signals), verify_checkpoints_(launch.verify_checkpoints), leader_(comm.rank() == 0),
         files_(config.pretrained_model_name_or_path),
         set_(std::make_shared<ObjectSet>(open_data(config, config.train_data(), config.mfl.data.train, config.train_dataset.path, comm),
                                          object_options(config))),
@@ -82,12 +83,14 @@ class Trainer {
     std::int64_t step;
     double learning_rate;
   };
+  void make_writer();
   void begin();                    // resumed, initialised or fresh
   void prepare_validation();
   RunHeader header() const;
   bool update(ObjectLoader&, GradReducer&, Watchdog&);   // one step; false as settle()
   bool settle();                   // reads the last update's results; false: training must stop
-  void validate();
+  std::exception_ptr validate();   // null, or on all ranks why it failed
+  void keep_if_best(const ValidationResult&);
   void save();
   bool due(std::int64_t every) const { return every > 0 && state_.step % every == 0; }
   double rate() const { return learning_rate(config_, state_.schedule_count, comm_.size()); }
@@ -100,6 +103,7 @@ class Trainer {
   TrainConfig config_;
   Communicator& comm_;
   const StopSignals* signals_;
+  bool verify_checkpoints_;
   bool leader_;
   PipelineFiles files_;
   std::shared_ptr<const ObjectSet> set_;
@@ -155,8 +159,7 @@ void Trainer::begin() {
   }
   // One set of weights on all ranks, whatever each has read.
   comm_.broadcast(stage_.stream, stage_.params.values(), 0);
-  if (stage_.params.precision().compute != stage_.params.precision().accum)
-    cast(stage_.stream, {.x = stage_.params.values(), .y = stage_.params.computes()});
+  weights::refresh_compute(stage_.stream, stage_.params);
 }
 
 void Trainer::prepare_validation() {
@@ -171,6 +174,13 @@ void Trainer::prepare_validation() {
   if (!stage_.lpips() && leader_) log_warning("validation reports no LPIPS: mfl.weights.vgg16 and mfl.weights.lpips name no files.");
   validation_ = std::make_unique<ViewValidation>(stage_.encoders, stage_.unet, stage_.prompts, validation_set(config_, validation_data_), comm_,
                                                  o, stage_.lpips());
+}
+
+void Trainer::make_writer() {
+  writer_ = std::make_unique<CheckpointWriter>(trained(), config_.model_dir(), [this](SavedCheckpoint c) {
+    c.verified = verify_checkpoints_;
+    report_.saved(c);
+  }, verify_checkpoints_);
 }
 
 int Trainer::run(bool dry_run) {
@@ -190,11 +200,20 @@ int Trainer::run(bool dry_run) {
                comm_.size() == 1 ? " rank)" : " ranks)");
   }
   check_pipeline_target(files_.folder(), pipeline_folder());
-  if (state_.step >= total || dry_run) return kExitOk;
+  if (dry_run) return kExitOk;
+  if (state_.step >= total) {   // a run that ended before its pipeline was written
+    if (leader_ && !fs::exists(pipeline_folder() / "model_index.json")) {
+      make_writer();
+      writer_->save_pipeline(files_.folder(), pipeline_folder(), state_.step);
+      writer_->wait();
+    }
+    comm_.barrier();
+    return kExitOk;
+  }
   report_.start(header());
 
   if (leader_) {
-    writer_ = std::make_unique<CheckpointWriter>(trained(), config_.model_dir(), [this](const SavedCheckpoint& c) { report_.saved(c); });
+    make_writer();
     std::int64_t folders = (total - state_.step + config_.checkpointing_steps - 1) / config_.checkpointing_steps;
     if (config_.checkpoints_total_limit) folders = std::min<std::int64_t>(folders, *config_.checkpoints_total_limit + 2);
     const std::string warning = disk_forecast(config_.model_dir(), folders, CheckpointWriter::staging_bytes(trained()),
@@ -214,7 +233,8 @@ int Trainer::run(bool dry_run) {
   Watchdog watchdog(comm_, config_.mfl.stall_seconds, [&] { return reducer.in_flight(); });
 
   int code = kExitOk;
-  while (state_.step < total && code == kExitOk) {
+  std::exception_ptr failure;      // of a validation
+  while (state_.step < total && code == kExitOk && !failure) {
     bool finite = update(loader, reducer, watchdog);
     const bool last = state_.step == total;
     const bool validating = validation_ && (due(config_.validation_steps) || last || (state_.step == 1 && config_.validation_sanity_check));
@@ -227,9 +247,9 @@ int Trainer::run(bool dry_run) {
     }
     if (validating) {
       watchdog.phase("validation");
-      validate();
+      failure = validate();
     }
-    if (saving) {
+    if (saving || failure) {
       watchdog.phase("checkpoint");
       save();
     }
@@ -239,9 +259,10 @@ int Trainer::run(bool dry_run) {
     }
   }
   watchdog.phase("end");
-  if (code == kExitOk && writer_) writer_->save_pipeline(files_.folder(), pipeline_folder(), state_.step);
+  if (state_.step == total && code == kExitOk && writer_) writer_->save_pipeline(files_.folder(), pipeline_folder(), state_.step);
   if (writer_) writer_->wait();
   comm_.barrier();
+  if (failure) std::rethrow_exception(failure);
   return code;
 }
 
@@ -326,19 +347,31 @@ RunHeader Trainer::header() const {
   return h;
 }
 
-void Trainer::validate() {
-  if (validated_step_ == state_.step) return;
+std::exception_ptr Trainer::validate() {
+  if (validated_step_ == state_.step) return nullptr;
   validated_step_ = state_.step;
   Range range("validation");
   stage_.step.begin_step();
   ValidationResult r;
-  {
+  std::exception_ptr mine;
+  try {
     std::optional<EmaWeights::Shown> shown;
     if (stage_.ema) shown.emplace(stage_.stream, stage_.step, *stage_.ema);
     Ctx cx = stage_.context();
     r = validation_->run(cx, state_.step);
+  } catch (...) {
+    mine = std::current_exception();
+  }
+  if (const std::exception_ptr failure = agreed_failure(comm_, mine)) {
+    report_.validation_failed(state_.step, failure);
+    return failure;
   }
   report_.validation(state_.step, r);
+  keep_if_best(r);
+  return nullptr;
+}
+
+void Trainer::keep_if_best(const ValidationResult& r) {
   const std::string& best = config_.mfl.keep_best;
   if (best == "none" || !(due(config_.validation_steps) || state_.step == config_.max_train_steps)) return;
   const std::string full = best.find("-guidance_scale-") == std::string::npos

@@ -98,7 +98,6 @@ ViewValidation::ViewValidation(const Encoders& encoders, const Unet& unet, Tenso
 ValidationResult ViewValidation::run(Ctx& outer, std::int64_t step) {
   Ctx cx = outer;
   cx.saving = false;
-  const std::int64_t V = unet_.spec().views;
   std::vector<SamplerTable> tables;
   for (double g : options_.guidance) {
     SamplerConfig c = options_.sampler;
@@ -110,6 +109,30 @@ ValidationResult ViewValidation::run(Ctx& outer, std::int64_t step) {
 
   ValidationResult result;
   MetricSums sums;
+  try {
+    share(cx, step, folder, tables, sums, result);
+  } catch (...) {
+    sums.fail();
+  }
+  for (const MetricSums::Mean& m : sums.means(comm_)) {
+    result.metrics.emplace_back(m.name, m.value);
+    result.samples = std::max(result.samples, m.count);
+  }
+  if (!lpips_) result.facts.emplace_back("missing", "lpips");
+  for (const auto& [name, value] : result.metrics)
+    if (!std::isfinite(value))
+      throw_error<DataError>("Validation at step ", step, " failed: ", name, " is ", value, " over ", result.samples, " samples.");
+  if (!folder.empty() && comm_.rank() == 0) {
+    std::string lines;
+    for (const auto& [name, value] : result.metrics) lines += fmt::format("{}: {:.6f}\n", name, value);
+    io::write_text_file(folder / "validation-metrics.txt", lines);
+  }
+  return result;
+}
+
+void ViewValidation::share(Ctx& cx, std::int64_t step, const fs::path& folder, const std::vector<SamplerTable>& tables, MetricSums& sums,
+                           ValidationResult& result) {
+  const std::int64_t V = unet_.spec().views;
   std::vector<std::int64_t> mine;
   for (std::int64_t i = comm_.rank(); i < set_.size; i += comm_.size()) mine.push_back(i);
   for (std::size_t first = 0; first < mine.size(); first += static_cast<std::size_t>(options_.batch)) {
@@ -180,21 +203,6 @@ ValidationResult ViewValidation::run(Ctx& outer, std::int64_t step) {
       result.facts.emplace_back("grid", (at / "grid.png").string());
     }
   }
-  for (const MetricSums::Mean& m : sums.means(comm_)) {
-    result.metrics.emplace_back(m.name, m.value);
-    result.samples = std::max(result.samples, m.count);
-  }
-  if (!lpips_) result.facts.emplace_back("missing", "lpips");
-  for (const auto& [name, value] : result.metrics)
-    if (!std::isfinite(value))
-      throw_error<DataError>("Validation at step ", step, " failed: ", name, " is ", value, " over ", result.samples, " samples.");
-  if (!folder.empty() && comm_.rank() == 0) {
-    std::string lines;
-    for (const auto& [name, value] : result.metrics) lines += fmt::format("{}: {:.6f}\n", name, value);
-    fs::create_directories(folder);
-    io::write_text_file(folder / "validation-metrics.txt", lines);
-  }
-  return result;
 }
 
 }  // namespace mfl

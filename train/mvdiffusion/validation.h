@@ -16,6 +16,7 @@
 #include "models/mvdiffusion/pipeline.h"
 #include "models/perceptual/lpips.h"
 #include "runtime/comm/communicator.h"
+#include "train/metric_sums.h"
 #include "train/validation_result.h"
 
 namespace mfl {
@@ -57,10 +58,15 @@ class ViewValidation {
   ViewValidation(const mvdiffusion::Encoders&, const mvdiffusion::Unet&, Tensor prompts, ViewSet, Communicator&,
                  ViewValidationOptions, const perceptual::LpipsLoss* lpips = nullptr);
   // Collective; the context is the UNet's. Shows whatever the UNet's parameters hold: the caller puts the moving average
-  // there. A metric that is not finite throws DataError: a failed validation must not pass for a result.
+  // there. A metric that is not finite throws DataError: a failed validation must not pass for a result. What one rank's share
+  // throws, all ranks throw.
   ValidationResult run(Ctx&, std::int64_t step);
 
  private:
+  // This rank's samples.
+  void share(Ctx&, std::int64_t step, const std::filesystem::path& folder, const std::vector<mvdiffusion::SamplerTable>&, MetricSums&,
+             ValidationResult&);
+
   const mvdiffusion::Encoders& encoders_;
   const mvdiffusion::Unet& unet_;
   Tensor prompts_;

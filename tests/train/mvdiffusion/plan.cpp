@@ -48,5 +48,19 @@ TEST(MvDiffusionPlan, KnowsWhatSavesMemory) {
   EXPECT_NEAR(double(recomputed.state_peak - host.state_peak), 12 * 870e6, 0.01 * 12 * 870e6);   // two moments, average
 }
 
+TEST(MvDiffusionPlan, SaysHowCardsOf12And24And48GiBTrainIt) {
+  const TrainConfig c = ours("mouse_mvdiffusion.yaml");
+  const MemoryPlan as_it_is = plan_training(c);
+  EXPECT_NE(describe(c, as_it_is, 48 * kGiB).find("fits in 48.00 GiB"), std::string::npos);
+  EXPECT_NE(describe(c, as_it_is, 24 * kGiB).find("fits in 24.00 GiB"), std::string::npos);
+  const std::string twelve = describe(c, as_it_is, 12 * kGiB);
+  EXPECT_NE(twelve.find(" fits with --set train_batch_size=1 --set gradient_accumulation_steps=16 --set mfl.offload=moments\n"), std::string::npos)
+      << twelve;
+  // Frozen encoders take two bytes a parameter, and what norms and embeddings read.
+  const MemoryPlan f32 = plan_training(ours("mouse_mvdiffusion.yaml", {{"mfl.compute", "f32"}}));
+  const double encoders = 716e6, unet = 870e6;
+  EXPECT_NEAR(double(f32.state_peak) - double(as_it_is.state_peak), 2 * encoders - 2 * unet, 0.02 * 2 * encoders);
+}
+
 }  // namespace
 }  // namespace mfl::mvdiffusion

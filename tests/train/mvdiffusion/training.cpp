@@ -16,9 +16,10 @@ namespace fs = std::filesystem;
 
 class MvDiffusionTraining : public ::testing::Test, public test::TinyRun {
  protected:
-  static int run(const TrainConfig& c) {
+  explicit MvDiffusionTraining(int side = 8, int objects = 8) : TinyRun(side, objects) {}
+  static int run(const TrainConfig& c, const LaunchOptions& launch = {}) {
     auto comm = make_single(kCpu);
-    return train(c, *comm);
+    return train(c, *comm, launch);
   }
   static int run_ranks(const TrainConfig& c, int n) {
     auto ranks = make_thread_ranks(n);
@@ -156,6 +157,63 @@ TEST_F(MvDiffusionTraining, KeepsAsManyCheckpointsAsAllowed) {
   EXPECT_EQ(list_checkpoints(root / "kept").size(), 2u);
   EXPECT_EQ(list_checkpoints(root / "kept").back().step, 4);
   EXPECT_EQ(lines("kept", "checkpoint").size(), 5u);   // four, and the pipeline
+  EXPECT_EQ(lines("kept", "checkpoint")[0]["verified"], "no");
+}
+
+TEST_F(MvDiffusionTraining, VerifiedCheckpointsAreReadBack) {
+  ASSERT_EQ(run(config("verified", {{"checkpointing_steps", "4"}}), {.verify_checkpoints = true}), kExitOk);
+  const auto saved = lines("verified", "checkpoint");
+  ASSERT_EQ(saved.size(), 2u);
+  for (const auto& j : saved) EXPECT_EQ(j["verified"], "yes");
+  // A run that stands at its end without a pipeline still leaves one.
+  fs::remove_all(root / "verified" / "pipeckpts");
+  ASSERT_EQ(run(config("verified")), kExitOk);
+  EXPECT_TRUE(fs::exists(root / "verified" / "pipeckpts" / "unet" / "config.json"));
+}
+
+class MvDiffusionValidated : public MvDiffusionTraining {   // of a size that SSIM has windows for
+ protected:
+  MvDiffusionValidated() : MvDiffusionTraining(16, 4) {}
+};
+
+// A file stands where a validation's pictures should go: the step's checkpoint is written although it was not due, and the run
+// ends with the cause. What was learnt goes on.
+TEST_F(MvDiffusionValidated, AFailedValidationCostsNothingThatWasLearnt) {
+  const std::vector<ConfigOverride> validated = {{"validation_dataset.path", (root / "objects.h5").string()}, {"validation_steps", "2"},
+                                                 {"checkpointing_steps", "4"},     {"mfl.val_samples", "2"},
+                                                 {"mfl.keep_best", "none"},        {"pipe_validation_kwargs.num_inference_steps", "2"}};
+  ASSERT_EQ(run(config("straight", validated)), kExitOk);
+  std::vector<std::string> names;
+  for (const auto& e : fs::directory_iterator(root / "straight" / "val" / "global_step_0002"))
+    if (e.is_directory()) names.push_back(e.path().filename().string());
+  std::sort(names.begin(), names.end());
+  ASSERT_EQ(names.size(), 2u);
+  auto blocked = [&](const char* name, int step) {   // the second object's, whom the second of two ranks draws
+    const fs::path folder = root / name / "val" / ("global_step_000" + std::to_string(step));
+    fs::create_directories(folder);
+    std::ofstream(folder / names[1]) << "x";
+    return folder / names[1];
+  };
+  for (const int ranks : {1, 2}) {
+    const std::string name = "blocked" + std::to_string(ranks);
+    auto split = validated;
+    if (ranks == 2) split.push_back({"train_batch_size", "1"});
+    const fs::path obstacle = blocked(name.c_str(), 2);
+    if (ranks == 1) EXPECT_NE(error_of(config(name, split)).find(names[1]), std::string::npos);
+    else EXPECT_EQ(run_ranks(config(name, split), 2), kExitData);
+    ASSERT_EQ(lines(name, "validation_failed").size(), 1u);
+    EXPECT_EQ(lines(name, "validation_failed")[0]["pass"], 2);
+    ASSERT_EQ(list_checkpoints(root / name).size(), 1u);
+    EXPECT_EQ(list_checkpoints(root / name)[0].step, 2);
+    fs::remove(obstacle);
+    ASSERT_EQ(ranks == 1 ? run(config(name, split)) : run_ranks(config(name, split), 2), kExitOk);
+    EXPECT_EQ(list_checkpoints(root / name).back().step, 4);
+  }
+  EXPECT_EQ(state("straight", 4), state("blocked1", 4));
+  blocked("last", 4);
+  EXPECT_NE(error_of(config("last", validated)).find(names[1]), std::string::npos);
+  EXPECT_EQ(state("straight", 4), state("last", 4));
+  EXPECT_TRUE(fs::exists(root / "last" / "pipeckpts" / "model_index.json"));
 }
 
 TEST_F(MvDiffusionTraining, ThePlanIsTheRunsPeak) {

@@ -5,9 +5,12 @@
 
 #include <cmath>
 #include <limits>
+#include <thread>
 
+#include "runtime/error.h"
 #include "runtime/io/safetensors.h"
 #include "tests/support/shared_files.h"
+#include "train/metric_sums.h"
 
 namespace mfl {
 namespace {
@@ -86,6 +89,32 @@ TEST(Metrics, LpipsOfEachViewAveragesToTheLoss) {
   ASSERT_EQ(of.size(), 2u);
   EXPECT_NE(of[0], of[1]);
   EXPECT_NEAR(mean(of), double(loss.data<float>()[0]), 1e-6);
+}
+
+// What one rank's share of a validation throws ends it on all ranks, with the cause.
+TEST(MetricSums, ARankThatFailsTakesAllWithIt) {
+  auto ranks = make_thread_ranks(3);
+  std::vector<std::string> said(3);
+  std::vector<std::thread> threads;
+  for (std::size_t r = 0; r < 3; ++r)
+    threads.emplace_back([&, r] {
+      MetricSums sums;
+      sums.add("psnr", 20);
+      try {
+        try {
+          if (r == 1) throw_error<OutOfMemory>("no room");
+        } catch (...) {
+          sums.fail();
+        }
+        sums.means(*ranks[r]);
+      } catch (const OutOfMemory& e) {
+        said[r] = text("own: ", e.what());
+      } catch (const DataError& e) {
+        said[r] = e.what();
+      }
+    });
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(said, (std::vector<std::string>{"rank 1 failed: no room", "own: no room", "rank 1 failed: no room"}));
 }
 
 }  // namespace

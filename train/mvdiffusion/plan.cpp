@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "train/background_save.h"
@@ -25,6 +26,28 @@ ObjectBatch unknown_batch(const TrainConfig& c) {
     }
   }
   return b;
+}
+
+// What ViewValidation::run does with a batch, at the largest guidance; every step is like the others.
+void sample_once(Stage& stage) {
+  const TrainConfig& c = stage.config();
+  std::optional<EmaWeights::Shown> shown;
+  if (stage.ema) shown.emplace(stage.stream, stage.step, *stage.ema);
+  Ctx cx = stage.context();
+  cx.saving = false;
+  const std::int64_t O = c.mfl.val_samples > 0 ? std::min(c.validation_batch_size, c.mfl.val_samples) : c.validation_batch_size;
+  const std::int64_t V = c.n_views, H = c.img_wh;
+  const double guidance = *std::max_element(c.validation_guidance_scales.begin(), c.validation_guidance_scales.end());
+  const SamplerTable table(cx.stream, cx.arena, cx.precision.accum,
+                           sampler_steps(stage.encoders.schedule(), {.steps = 2, .guidance = guidance, .eta = c.pipe_validation_kwargs.eta}));
+  ViewsInput in;
+  in.streams = cx.arena.empty({O * V}, DType::i32, {"noise streams"});
+  in.text = cx.compute({O * V, stage.prompts.shape()[1], stage.prompts.shape()[2]}, {"prompt embeddings"});
+  const Tensor bytes = cx.arena.empty({O, H, H, 3}, DType::u8, {"input images"}), floats = cx.accum({O, H, H, 3}, {"input images"});
+  in.condition = encode_condition(cx, stage.encoders, floats, bytes);
+  const Tensor latents = sample_views(cx, stage.encoders, stage.unet, table, in), images = stage.encoders.decode(cx, latents);
+  if (const perceptual::LpipsLoss* lpips = stage.lpips())
+    lpips->run(cx, images.rows(0, 1), cx.accum({1, H, H, 4}, {"true views"}), 1, cx.accum({1}, {"loss terms"}));
 }
 
 }  // namespace
@@ -57,6 +80,11 @@ MemoryPlan plan_training(const TrainConfig& c) {
     p.modules = modules.lines();
   }
   p.peak = lines_of(stage.step.peak_uses());
+  if (c.validation_steps > 0 && !c.val_data().empty()) {
+    stage.step.begin_step();
+    sample_once(stage);
+    p.validation_bytes = stage.step.step_peak_bytes();
+  }
   p.step_peak = stage.step.peak_bytes();
   p.step_bytes = committed_bytes(p.step_peak);
   const Trained trained{stage.stream, stage.params, *stage.optimizer, stage.ema ? &*stage.ema : nullptr, {}};
@@ -101,6 +129,7 @@ std::string describe(const TrainConfig& c, const MemoryPlan& p, std::size_t memo
         smaller.gradient_accumulation_steps = int(objects);
       }) ||
       change(c.offload() == Offload::none, "mfl.offload=moments", [&] { smaller.mfl.offload = "moments"; }) ||
+      change(c.validation_batch_size > 1 && p.validation_bytes > 0, "validation_batch_size=1", [&] { smaller.validation_batch_size = 1; }) ||
       change(c.mfl.cache.chunk > 1, "mfl.cache.chunk=1", [&] { smaller.mfl.cache.chunk = 1; }))
     return out;
   line("  a smaller img_wh needs less; what is left is mostly f32 parameters, gradients and the frozen encoders");

@@ -183,6 +183,11 @@ TEST_F(MvDiffusionValidated, AFailedValidationCostsNothingThatWasLearnt) {
                                                  {"checkpointing_steps", "4"},     {"mfl.val_samples", "2"},
                                                  {"mfl.keep_best", "none"},        {"pipe_validation_kwargs.num_inference_steps", "2"}};
   ASSERT_EQ(run(config("straight", validated)), kExitOk);
+  // The plan knows the validation too.
+  const MemoryPlan p = plan_training(config("straight", validated));
+  const double planned = double(p.state_peak + p.step_peak), measured = lines("straight", "step").back()["memory_bytes"].get<double>();
+  EXPECT_GT(p.validation_bytes, 0u);
+  EXPECT_NEAR(measured, planned, 0.01 * planned);
   std::vector<std::string> names;
   for (const auto& e : fs::directory_iterator(root / "straight" / "val" / "global_step_0002"))
     if (e.is_directory()) names.push_back(e.path().filename().string());

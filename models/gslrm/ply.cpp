@@ -169,7 +169,11 @@ void write_ply(const std::filesystem::path& path, const Gaussians& g, const PlyO
 
   std::string header = text("ply\nformat binary_little_endian 1.0\nelement vertex ", n, '\n');
   for (const char* name : {"x", "y", "z"}) header += text("property float ", name, '\n');
-  for (const char* name : {"red", "green", "blue"}) header += text("property uchar ", name, '\n');
+  const bool inria = options.layout == PlyLayout::inria;
+  if (inria)
+    for (const char* name : {"nx", "ny", "nz"}) header += text("property float ", name, '\n');
+  else
+    for (const char* name : {"red", "green", "blue"}) header += text("property uchar ", name, '\n');
   for (int i = 0; i < 3; ++i) header += text("property float f_dc_", i, '\n');
   for (int i = 0; i < rest; ++i) header += text("property float f_rest_", i, '\n');
   header += "property float opacity\n";
@@ -188,7 +192,10 @@ void write_ply(const std::filesystem::path& path, const Gaussians& g, const PlyO
   for (std::int64_t i = 0; i < n; ++i) {
     const float* f = features + i * coefficients * 3;
     for (int k = 0; k < 3; ++k) put(xyz[3 * i + k]);
-    for (int c = 0; c < 3; ++c) out += static_cast<char>(colour(f[c]));
+    if (inria)
+      for (int k = 0; k < 3; ++k) put(0);
+    else
+      for (int c = 0; c < 3; ++c) out += static_cast<char>(colour(f[c]));
     for (int c = 0; c < 3; ++c) put(f[c]);
     for (int c = 0; c < 3; ++c)
       for (int k = 0; k < higher; ++k) f_rest[static_cast<std::size_t>(c * (rest / 3) + k)] = f[3 * (k + 1) + c];

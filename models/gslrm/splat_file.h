@@ -21,8 +21,8 @@ void write_splat(const std::filesystem::path&, const Gaussians&, float scaling_m
 
 // Host tensors, f32, SH degree 0. What comes back of a Gaussian that was written: position and scale to 1e-6 of themselves,
 // colours (f_dc, where they lie in the range) to 0.5 / 255 / 0.28209, sigmoid(opacity) to 0.5 / 255, the rotation to an angle of
-// 1.2 degrees. Opacities 0 and 255 become logits of 1/1020 and its opposite, so that they stay finite. Throws DataError: a size
-// that is no multiple of 32, a scale that is not positive and finite, a rotation of length 0.
+// 1.2 degrees. Opacities 0 and 255 become logits of 1/1020 and its opposite, so that they stay finite. Throws DataError: a PLY
+// file, a size that is no multiple of 32, a scale that is not positive and finite, a rotation of length 0.
 Gaussians read_splat(const io::Source&);
 inline Gaussians read_splat(const std::filesystem::path& path) { return read_splat(io::open_file(path)); }
 

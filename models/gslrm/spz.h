@@ -35,7 +35,7 @@ void write_spz(const std::filesystem::path&, const Gaussians&, const SpzOptions&
 
 // Host tensors, f32. What comes back of a Gaussian that was written: position to 2^-(F + 1), log scale within -10 .. 5.9375 to
 // 1/32, f_dc within +-3.33 to 0.5 / 255 / 0.15, sigmoid(opacity) to 0.5 / 255, the rotation to an angle of 0.3 degrees (version
-// 2: 1.7; near half a turn, where w is lost, 8), SH within +-1 to 4/128 (degree 1) or 8/128. Opacities 0 and 255 become logits
+// 2: 1.7; near half a turn, where w is lost, 14), SH within +-1 to 4/128 (degree 1) or 8/128. Opacities 0 and 255 become logits
 // of 1/1020 and its opposite. Throws DataError naming what is wrong: another version, extensions, a degree above 3, damage.
 Gaussians read_spz(const io::Source&);
 inline Gaussians read_spz(const std::filesystem::path& path) { return read_spz(io::open_file(path)); }

@@ -24,7 +24,7 @@ Visibility visibility(Ctx&, Arena& render_arena, const Gaussians&, const Cameras
 Visibility joined(const Visibility&, const Visibility&);
 
 struct PruneVisibility {
-  double total = 0.5;        // pixels: keeps total >= it, ..
+  double total = 0.1;        // pixels: keeps total >= it, ..
   double peak = 1.0 / 255;   // .. and peak >= it: less changes no pixel of 8 bits
 };
 // 1 for every Gaussian that is kept, [N], for select().

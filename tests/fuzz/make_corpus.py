@@ -1,8 +1,8 @@
 """Writes tests/fuzz/corpus: malformed files, one mistake each. Every one must be refused. Run from the repository's root."""
-import io, json, pathlib, pickle, shutil, struct, zipfile, zlib
+import gzip, io, json, pathlib, pickle, shutil, struct, zipfile, zlib
 
 root = pathlib.Path("tests/fuzz/corpus")
-for folder in ("safetensors", "pickle", "torch_file"):  # the other folders' files are written by hand
+for folder in ("safetensors", "pickle", "torch_file", "splat_file", "spz"):  # the other folders' files are written by hand
     shutil.rmtree(root / folder, ignore_errors=True)
 
 
@@ -192,3 +192,38 @@ put("torch_file", "legacy_storage_unknown", legacy(tensor(), b"](" + text("0") +
 put("torch_file", "legacy_storage_huge", legacy(tensor(numel=1 << 61, shape=long1(1 << 61) + b"\x85"), KEYS, struct.pack("<q", 1 << 61)))
 view = tensor().replace(b"tQ", b"(" + text("0") + long1(-1) + long1(4) + b"ttQ")
 put("torch_file", "legacy_view_negative", legacy(view, KEYS, struct.pack("<q", 4) + bytes(16)))
+
+# ---- .splat ----
+def splat(position=(0, 0, 0), scale=(1, 1, 1), turn=(255, 128, 128, 128)):
+    return struct.pack("<6f8B", *position, *scale, 1, 2, 3, 4, *turn)
+
+
+put("splat_file", "truncated.splat", splat() + splat()[:31])
+put("splat_file", "scale_zero.splat", splat() + splat(scale=(1, 0, 1)))
+put("splat_file", "scale_negative.splat", splat(scale=(1, 1, -1)))
+put("splat_file", "scale_infinite.splat", splat(scale=(float("inf"), 1, 1)))
+put("splat_file", "position_nan.splat", splat(position=(0, float("nan"), 0)))
+put("splat_file", "no_rotation.splat", splat(turn=(128, 128, 128, 128)))
+put("splat_file", "ply.splat", b"ply\nformat binary_little_endian 1.0\nelement vertex 0\nend_header\n")
+put("splat_file", "good.splat", splat() + splat(turn=(128, 0, 128, 128)))
+
+# ---- .spz ----
+def spz(count=2, magic=b"NGSP", version=3, degree=1, bits=12, flags=0, size=None):
+    body = bytes((20 if version == 3 else 19) * 2 + 18) if size is None else bytes(size)
+    return struct.pack("<4sIIBBBB", magic, version, count, degree, bits, flags, 0) + body
+
+
+packed = gzip.compress(spz(), mtime=0)
+put("spz", "empty.spz", b"")
+put("spz", "not_gzip.spz", b"NGSP" + bytes(40))
+put("spz", "gzip_truncated.spz", packed[:-9])
+put("spz", "gzip_wrong_checksum.spz", packed[:-8] + bytes(4) + packed[-4:])
+put("spz", "gzip_length_huge.spz", packed[:-4] + b"\xff\xff\xff\xff")
+put("spz", "gzip_two_members.spz", packed + packed)
+put("spz", "gzip_header_only.spz", packed[:18])
+for name, change in {"magic": {"magic": b"PSGN"}, "version_1": {"version": 1}, "version_4": {"version": 4}, "degree_4": {"degree": 4}, "fraction_of_24_bits": {"bits": 24},
+                     "extensions": {"flags": 2}, "count_huge": {"count": 0xFFFFFFFF}, "count_small": {"count": 1}, "header_cut": {"size": 0}, "body_cut": {"size": 57}}.items():
+    put("spz", name + ".spz", gzip.compress(spz(**change), mtime=0))
+put("spz", "good_degree_1.spz", packed)
+put("spz", "good_version_2.spz", gzip.compress(spz(version=2), mtime=0))
+put("spz", "good_unpacked", spz())

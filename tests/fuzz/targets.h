@@ -24,6 +24,8 @@ bool pickle(std::span<const std::byte>);
 bool ply(std::span<const std::byte>);
 bool safetensors(std::span<const std::byte>);
 bool sample_files(std::span<const std::byte>);
+bool splat_file(std::span<const std::byte>);
+bool spz(std::span<const std::byte>);
 bool torch_file(std::span<const std::byte>);
 bool vertical_lines(std::span<const std::byte>);
 bool video(std::span<const std::byte>);

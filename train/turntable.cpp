@@ -7,10 +7,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
-#include <numbers>
 
 #include "runtime/io/atomic_file.h"
 #include "runtime/io/png.h"
@@ -20,15 +18,6 @@ extern char** environ;
 
 namespace mfl {
 namespace {
-
-using Vec = std::array<double, 3>;
-Vec cross(const Vec& a, const Vec& b) {
-  return {a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]};
-}
-Vec unit(const Vec& a) {
-  const double n = std::sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2]);
-  return {a[0] / n, a[1] / n, a[2] / n};
-}
 
 // Runs `ffmpeg` and feeds it the frames. Empty on success, else the reason. A socket stands in for the usual pipe:
 // writing to a program that has ended is then an error code and not a signal that ends training.
@@ -103,33 +92,6 @@ std::string encode_with_ffmpeg(const std::filesystem::path& to, const std::vecto
 }
 
 }  // namespace
-
-gslrm::Cameras turntable_cameras(const Turntable& t) {
-  MFL_CHECK(t.views > 0 && t.size > 0, "a turntable of ", t.views, " views of ", t.size, " pixels");
-  constexpr double kRadians = std::numbers::pi / 180;
-  const double f = t.size / (2 * std::tan(t.hfov * kRadians / 2));
-  gslrm::Cameras cameras{Tensor::on_heap({t.views, 4, 4}, DType::f32), Tensor::on_heap({t.views, 4}, DType::f32),
-                         t.size, t.size};
-  for (int i = 0; i < t.views; ++i) {
-    const double azimuth = (t.first_azimuth + 360.0 * i / t.views) * kRadians, elevation = t.elevation * kRadians;
-    const Vec away = {std::cos(elevation) * std::cos(azimuth), std::cos(elevation) * std::sin(azimuth),
-                      std::sin(elevation)};
-    const Vec forward = {-away[0], -away[1], -away[2]};
-    const Vec right = unit(cross(forward, {0, 0, 1}));
-    const Vec down = cross(forward, right);
-    float* m = cameras.c2w.data<float>() + 16 * i;
-    for (int row = 0; row < 3; ++row) {
-      m[4 * row + 0] = static_cast<float>(right[row]);
-      m[4 * row + 1] = static_cast<float>(down[row]);
-      m[4 * row + 2] = static_cast<float>(forward[row]);
-      m[4 * row + 3] = static_cast<float>(t.radius * away[row]);
-    }
-    m[12] = m[13] = m[14] = 0, m[15] = 1;
-    float* k = cameras.fxfycxcy.data<float>() + 4 * i;
-    k[0] = k[1] = static_cast<float>(f), k[2] = k[3] = static_cast<float>(t.size / 2.0);
-  }
-  return cameras;
-}
 
 data::Image turntable_strip(ConstView views) { return draw_strip(views); }
 

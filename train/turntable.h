@@ -41,9 +41,10 @@ std::vector<std::int64_t> ring_order(const gslrm::Cameras&, const std::array<dou
 // Cameras `order` (empty: all, as they are) for pictures whose longer side is `size`: intrinsics scaled.
 gslrm::Cameras cameras_of_size(const gslrm::Cameras&, int size, const std::vector<std::int64_t>& order = {});
 
-// A closed film of `frames` views through the keys and back to the first, at constant angular speed as seen from the point
-// closest to all optical axes (parallel axes: the keys' middle): directions from that point and orientations by great arcs,
-// distances and intrinsics linearly. Frame 0 is key 0. At least two keys, of one size. Order them first (ring_order).
+// A closed film of `frames` views through the keys and back to the first, at constant angular speed: orientations by great arcs,
+// and the point closest to all optical axes (parallel axes: the keys' middle) moves linearly in the camera's own axes, as do the
+// intrinsics, so that cameras that look at the subject do so between the keys too. Frame 0 is key 0. At least two keys. Order them
+// first (ring_order).
 gslrm::Cameras camera_path(const gslrm::Cameras& keys, int frames);
 
 // The views [V, H, W, 3] (host f32) side by side, [H, V W]; 8 bits by truncation, as published.

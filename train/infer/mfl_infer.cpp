@@ -33,6 +33,15 @@ int main_(int argc, char** argv) {
   app.add_option("--input-views", a.input_views, "how many views the second stage is given; default: as the configuration says")->check(CLI::Range(1, 64));
   // What comes out.
   app.add_option("-o,--out", a.out, "folder for views/, gaussians.ply, turntable, metrics.json, provenance.json (train/README.md)");
+  app.add_option("--ply", a.ply, "gaussians.ply as FaceLift writes it (published), or as most viewers know it (3dgs)")->check(CLI::IsMember({"published", "3dgs"}))->capture_default_str();
+  app.add_flag("--splat", a.splat, "also gaussians.splat");
+  app.add_flag("--spz", a.spz, "also gaussians.spz");
+  app.add_option("--filters", a.filters, "which Gaussians are left out: the published sets of inference, evaluation or visuals, or none")
+      ->check(CLI::IsMember({"inference", "evaluation", "visuals", "none"}))->capture_default_str();
+  app.add_flag("--crop-animal", a.crop_animal, "leave out what lies outside the animal's outline in the input views");
+  app.add_flag("--prune-visibility", a.prune_visibility, "leave out what no view shows, and say what that changes");
+  app.add_option("--turntable", a.turntable, "orbit, or through the model's input cameras (reference), or through all of the data set's (dataset)")
+      ->check(CLI::IsMember({"orbit", "reference", "dataset"}))->capture_default_str();
   app.add_option("--turntable-views", a.turntable_views, "pictures of the strip; default: mfl.render of the configuration")->check(CLI::Range(1, 1000));
   app.add_option("--turntable-size", a.turntable_size, "pixels, of strip and video; default: likewise")->check(CLI::Range(16, 4096));
   app.add_flag("!--no-video", a.video, "no turntable.mp4");

@@ -76,6 +76,11 @@ Tensor Reconstructor::render(const Gaussians& g, const gslrm::Cameras& cameras) 
   return out;
 }
 
+gslrm::Visibility Reconstructor::visibility(const Gaussians& g, const gslrm::Cameras& cameras) {
+  Ctx cx = context();
+  return gslrm::visibility(cx, splats_, g, cameras, renderer_.scaling_modifier);
+}
+
 Gaussians Reconstructor::to_host(const Gaussians& g) {
   const Gaussians host = each(g, [&](const Tensor& t) {
     const Tensor h = Tensor::on_heap(t.shape(), t.dtype());

@@ -8,6 +8,7 @@
 
 #include "models/gslrm/model.h"
 #include "models/gslrm/renderer.h"
+#include "models/gslrm/visibility.h"
 #include "models/weights/coverage.h"
 #include "train/config.h"
 
@@ -34,6 +35,9 @@ class Reconstructor {
   // [V, H, W, 3] f32, host, not clipped, on white; one view at a time, so that memory does not grow with their number. Gaussians
   // of the device, cameras of the host. No Gaussian at all: white.
   Tensor render(const gslrm::Gaussians&, const gslrm::Cameras&);
+
+  // What each Gaussian of the device gives to the pictures of these cameras (host).
+  gslrm::Visibility visibility(const gslrm::Gaussians&, const gslrm::Cameras&);
 
   gslrm::Gaussians to_host(const gslrm::Gaussians&);
   gslrm::Gaussians to_device(const gslrm::Gaussians&);

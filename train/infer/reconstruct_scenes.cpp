@@ -8,12 +8,18 @@
 #include <nlohmann/json.hpp>
 
 #include "data/progress.h"
-#include "models/gslrm/ply.h"
+#include "models/gslrm/silhouette.h"
+#include "models/gslrm/splat_file.h"
+#include "models/gslrm/spz.h"
 #include "models/gslrm/viewer/viewer.h"
+#include "models/gslrm/visibility.h"
 #include "runtime/io/atomic_file.h"
 #include "runtime/io/png.h"
 #include "runtime/log.h"
 #include "train/metrics.h"
+#include "train/infer/rig.h"
+#include "train/infer/scene_metrics.h"
+#include "train/infer/scene_report.h"
 #include "train/panels.h"
 
 namespace mfl::infer {
@@ -25,6 +31,7 @@ using nlohmann::ordered_json;
 namespace {
 
 constexpr const char* kDone = "provenance.json";
+constexpr const char* kTurntables[] = {"orbit", "reference", "dataset"};
 
 // What a finished object says of itself; nothing if it is not finished, or was made otherwise.
 std::optional<ordered_json> finished(const fs::path& folder, const ordered_json& settings, const std::string& source) {
@@ -38,8 +45,6 @@ std::optional<ordered_json> finished(const fs::path& folder, const ordered_json&
     if (!file.is_string() || !fs::exists(folder / file.get<std::string>(), none)) return std::nullopt;
   return j;
 }
-
-ordered_json number(double x) { return std::isfinite(x) ? ordered_json(x) : ordered_json(); }
 
 ordered_json camera_json(const gslrm::Cameras& k, std::int64_t v) {
   const float *f = k.fxfycxcy.data<float>() + 4 * v, *m = k.c2w.data<float>() + 16 * v;
@@ -94,17 +99,30 @@ class Writer {
       views.push_back(std::move(view));
     }
 
+    const float modifier = model_.spec().scaling_modifier;
     const Gaussians all = model_.reconstruct(s.image, s.cameras);
     ordered_json metrics;
     if (s.truth) metrics = measure(s, all);
     const Gaussians host = model_.to_host(all);
-    const Gaussians kept = gslrm::filtered(host, o_.filters);
-    gslrm::write_ply(to / "gaussians.ply", kept, {.scaling_modifier = model_.spec().scaling_modifier});
+    SceneReport report(host, modifier);
+    const Gaussians kept = trimmed(s, all, host, report), on_device = model_.to_device(kept);
+    gslrm::write_ply(to / "gaussians.ply", kept, {.scaling_modifier = modifier, .layout = o_.ply});
     files.push_back("gaussians.ply");
-    if (kept.xyz.shape()[0] == 0) log_warning((to / "gaussians.ply").string(), " is empty: the filters leave none of ", host.xyz.shape()[0], " Gaussians.");
-    for (const std::string& file : turntables(model_.to_device(kept), to)) files.push_back(file);
+    if (kept.xyz.shape()[0] == 0) log_warning((to / "gaussians.ply").string(), " is empty: nothing is left of ", host.xyz.shape()[0], " Gaussians.");
+    if (o_.splat) {
+      gslrm::write_splat(to / "gaussians.splat", kept, modifier);
+      files.push_back("gaussians.splat");
+    }
+    if (o_.spz) {
+      gslrm::write_spz(to / "gaussians.spz", kept, {.scaling_modifier = modifier});
+      files.push_back("gaussians.spz");
+    }
+    io::write_text_file(to / "gaussians.json", ordered_json::parse(report.json()).dump(2) + "\n");
+    files.push_back("gaussians.json");
+    if (o_.in_place && (o_.crop_animal || o_.prune_visibility)) log_info("what is left of the Gaussians:\n", report.table());
+    for (const std::string& file : turntables(s, on_device, to)) files.push_back(file);
     if (o_.viewer) {
-      gslrm::write_viewer(to / "viewer.html", kept, s.cameras, {.title = s.name, .camera_names = s.view_names, .scaling_modifier = model_.spec().scaling_modifier});
+      gslrm::write_viewer(to / "viewer.html", kept, s.cameras, {.title = s.name, .camera_names = s.view_names, .background = {float(s.background[0]), float(s.background[1]), float(s.background[2])}, .scaling_modifier = model_.spec().scaling_modifier});
       files.push_back("viewer.html");
     }
     if (s.truth) {
@@ -115,11 +133,49 @@ class Writer {
   }
 
  private:
-  std::vector<std::string> turntables(const Gaussians& g, const fs::path& to) {
-    write_panel(to / "turntable.png", turntable_strip(model_.render(g, turntable_cameras(o_.strip))));
+  // Filters, then the crop by the animal's outlines, then what nobody sees.
+  Gaussians trimmed(const Scene& s, const Gaussians& all, const Gaussians& host, SceneReport& report) {
+    Gaussians kept = gslrm::filtered(host, o_.filters);
+    report.step("filters", kept);
+    if (o_.crop_animal && kept.xyz.shape()[0] > 0) {
+      const std::int64_t V = s.image.shape()[0];
+      const bool alpha = s.truth && s.truth.shape()[3] == 4 && static_cast<std::int64_t>(s.truth_is_input.size()) >= V &&
+                         std::all_of(s.truth_is_input.begin(), s.truth_is_input.begin() + V, [](std::uint8_t x) { return x != 0; });
+      const Tensor outlines = gslrm::silhouettes(alpha ? s.truth.rows(0, V) : s.image, s.background, o_.mask_threshold);
+      gslrm::SilhouetteCounts counts;
+      kept = gslrm::select(kept, gslrm::inside_silhouettes(kept, s.cameras, outlines, {}, &counts));
+      report.silhouette(counts);
+      report.step("silhouettes", kept);
+    }
+    if (o_.prune_visibility && kept.xyz.shape()[0] > 0) {
+      const Gaussians device = model_.to_device(kept);
+      gslrm::Visibility seen = gslrm::joined(model_.visibility(device, s.cameras), model_.visibility(device, turntable_cameras(o_.strip)));
+      if (s.truth) seen = gslrm::joined(seen, model_.visibility(device, s.truth_cameras));
+      kept = gslrm::select(kept, gslrm::visible_mask(seen));
+      report.step("visibility", kept);
+    }
+    if (o_.crop_animal || o_.prune_visibility) {
+      const gslrm::Cameras& from = s.truth ? s.truth_cameras : s.cameras;
+      report.pictures(model_.render(all, from), model_.render(model_.to_device(kept), from), s.truth);
+    }
+    return kept;
+  }
+
+  std::vector<std::string> turntables(const Scene& s, const Gaussians& g, const fs::path& to) {
+    gslrm::Cameras strip, film;
+    if (o_.turntable == TurntableKind::orbit) {
+      strip = turntable_cameras(o_.strip), film = turntable_cameras(o_.film);
+    } else {
+      const gslrm::Cameras& from = o_.turntable == TurntableKind::reference ? s.cameras : s.truth_cameras;
+      if (!from.c2w)
+        throw_error<ConfigError>("--turntable dataset shows the views of a data set, but ", s.name, " has none; take reference, or orbit.");
+      strip = cameras_of_size(from, o_.strip.size);
+      if (o_.video) film = camera_path(cameras_of_size(from, o_.film.size, ring_order(from, rig_up(from))), o_.film.views);
+    }
+    write_panel(to / "turntable.png", turntable_strip(model_.render(g, strip)));
     std::vector<std::string> files = {"turntable.png"};
     if (!o_.video) return files;
-    const Tensor views = model_.render(g, turntable_cameras(o_.film));
+    const Tensor views = model_.render(g, film);
     std::vector<data::Image> frames;
     for (std::int64_t i = 0; i < views.shape()[0]; ++i) frames.push_back(to_image(views.rows(i, 1).reshape({views.shape()[1], views.shape()[2], 3})));
     std::string note;
@@ -129,46 +185,17 @@ class Writer {
   }
 
   ordered_json measure(const Scene& s, const Gaussians& g) {
-    Tensor render = model_.render(g, s.truth_cameras);
-    for (std::int64_t i = 0; i < render.numel(); ++i) render.data<float>()[i] = std::clamp(render.data<float>()[i], 0.0f, 1.0f);
-    std::vector<double> lpips;
+    MetricsInput in{.render = model_.render(g, s.truth_cameras), .truth = s.truth, .names = s.truth_names, .is_input = s.truth_is_input,
+                    .background = s.background, .mask_threshold = o_.mask_threshold};
     if (lpips_) {
       Ctx cx = model_.context();
-      const Tensor predicted = cx.accum(render.shape(), {"renders"}), truth = cx.arena.empty(s.truth.shape(), DType::f32, {"truth"});
-      copy(cx.stream, render, predicted);
+      for (std::int64_t i = 0; i < in.render.numel(); ++i) in.render.data<float>()[i] = std::clamp(in.render.data<float>()[i], 0.0f, 1.0f);
+      const Tensor predicted = cx.accum(in.render.shape(), {"renders"}), truth = cx.arena.empty(s.truth.shape(), DType::f32, {"truth"});
+      copy(cx.stream, in.render, predicted);
       copy(cx.stream, s.truth, truth);
-      lpips = lpips_per_view(cx, *lpips_, predicted, truth);
+      in.lpips = lpips_per_view(cx, *lpips_, predicted, truth);
     }
-    struct Sum {
-      double sum = 0;
-      int count = 0;
-    };
-    std::map<std::string, std::map<std::string, Sum>> sums;
-    ordered_json views = ordered_json::array();
-    for (std::int64_t v = 0; v < s.truth.shape()[0]; ++v) {
-      const bool input = s.truth_is_input[static_cast<std::size_t>(v)] != 0;
-      ordered_json one = {{"view", s.truth_names[static_cast<std::size_t>(v)]}, {"input", input}};
-      auto say = [&](const char* name, double value) {
-        one[name] = number(value);
-        if (!std::isfinite(value)) return;
-        for (const char* group : {"all", input ? "input" : "held_out"}) sums[group][name].sum += value, ++sums[group][name].count;
-      };
-      say("psnr", psnr(render, s.truth, v));
-      if (s.truth.shape()[1] >= 11) say("ssim", metric_ssim(render, s.truth, v));
-      if (!lpips.empty()) say("lpips", lpips[static_cast<std::size_t>(v)]);
-      if (const auto f = foreground_psnr(render, s.truth, v)) say("psnr_foreground", *f);
-      if (s.truth.shape()[3] == 4)
-        say("mask_iou", mask_score(render.rows(v, 1), s.truth.rows(v, 1), s.background, o_.mask_threshold).iou);
-      views.push_back(std::move(one));
-    }
-    ordered_json j = ordered_json::object();
-    for (const char* group : {"all", "input", "held_out"}) {
-      ordered_json mean = ordered_json::object();
-      for (const auto& [name, sum] : sums[group]) mean[name] = sum.sum / sum.count;
-      if (!mean.empty()) j[group] = mean;
-    }
-    j["views"] = views;
-    return j;
+    return ordered_json::parse(scene_metrics(in).json());
   }
 
   ordered_json provenance(const Scene& s, const std::string& source, const ordered_json& views, const ordered_json& files, std::int64_t all,
@@ -189,7 +216,7 @@ class Writer {
                       {"files", files}};
     if (!metrics.is_null()) {
       ordered_json means = metrics;
-      means.erase("views");
+      means.erase("views"), means.erase("missing");
       j["metrics"] = means;
     }
     return j;
@@ -211,8 +238,10 @@ Reconstructed reconstruct_scenes(Reconstructor& model, const SceneSet& set, Comm
   ordered_json settings = ordered_json::parse(o.settings);
   settings["filters"] = filters_json(o.filters);
   settings["turntable"] = turntable_json(o.strip);
+  settings["turntable"]["cameras"] = kTurntables[static_cast<std::size_t>(o.turntable)];
   if (o.video) settings["video"] = turntable_json(o.film), settings["video"]["rate"] = o.film_rate;
-  settings["viewer"] = o.viewer;
+  settings["crop_animal"] = o.crop_animal, settings["prune_visibility"] = o.prune_visibility;
+  settings["formats"] = {{"ply", o.ply == gslrm::PlyLayout::published ? "published" : "3dgs"}, {"splat", o.splat}, {"spz", o.spz}, {"viewer", o.viewer}};
   auto done = [&](std::int64_t i) { return finished(folder_of(o, set, i), settings, set.source(i)); };
 
   std::vector<std::int64_t> mine, missing;
@@ -242,9 +271,11 @@ Reconstructed reconstruct_scenes(Reconstructor& model, const SceneSet& set, Comm
       if (!j) throw_error<DataError>((folder_of(o, set, i) / kDone).string(), " is missing after it was written. Is the folder seen by all ranks?");
       if (!j->contains("metrics")) continue;
       objects[set.name(i)] = (*j)["metrics"];
-      for (const auto& [group, values] : (*j)["metrics"].items())
+      for (const auto& [group, values] : (*j)["metrics"].items())   // all, input, held_out
         for (const auto& [name, value] : values.items()) {
+          if (!value.is_number()) continue;
           const std::string full = group == "all" ? name : name + "_" + group;
+          if (group != "all" && (*j)["metrics"]["all"].contains(full)) continue;   // stands there already
           auto at = std::find_if(sums.begin(), sums.end(), [&](const auto& s) { return s.first == full; });
           if (at == sums.end()) at = sums.insert(sums.end(), {full, {0.0, 0}});
           at->second.first += value.get<double>(), ++at->second.second;

@@ -1,7 +1,8 @@
 // The second stage over a set of scenes: Gaussians and pictures of each in its folder, by any number of ranks, resumable.
 //
 //   <folder>/<name>/views/           the model's input views (those of the first stage stay as they are)
-//                   gaussians.ply    filtered
+//                   gaussians.ply    what filters, crop and pruning leave; gaussians.splat, gaussians.spz where asked for
+//                   gaussians.json   what each of these steps has left, and of what opacity and size
 //                   turntable.png, turntable.mp4
 //                   viewer.html      the same Gaussians in a browser, with the input cameras
 //                   metrics.json     against the truth, where there is any
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "models/gslrm/filters.h"
+#include "models/gslrm/ply.h"
 #include "models/perceptual/lpips.h"
 #include "runtime/comm/communicator.h"
 #include "train/infer/file_hashes.h"
@@ -25,11 +27,19 @@
 
 namespace mfl::infer {
 
+// Whose cameras the strip shows and the film passes: a circle, the model's input views, or all views with truth.
+enum class TurntableKind : std::uint8_t { orbit, reference, dataset };
+
 struct SceneOutputs {
   std::filesystem::path folder;
   bool in_place = false;                  // a set of one object: its files lie in `folder` itself
   gslrm::Filters filters = gslrm::Filters::inference();
-  Turntable strip = {}, film = {.views = 120};
+  bool crop_animal = false;               // models/gslrm/silhouette.h, by the input views
+  bool prune_visibility = false;          // models/gslrm/visibility.h, over the input views, those with truth, and the orbit
+  gslrm::PlyLayout ply = gslrm::PlyLayout::published;
+  bool splat = false, spz = false;
+  TurntableKind turntable = TurntableKind::orbit;
+  Turntable strip = {}, film = {.views = 120};   // of other turntables: sizes, and the film's number of views
   int film_rate = 30;                     // frames a second
   bool video = true, viewer = true;
   double mask_threshold = 0.1;            // of the IoU

@@ -90,6 +90,15 @@ class Run {
       outputs_.film.size += outputs_.film.size % 2;   // of H.264's colours
       outputs_.film_rate = render.video_fps;
       outputs_.video = a.video, outputs_.viewer = a.viewer;
+      outputs_.filters = a.filters == "none"      ? gslrm::Filters{}
+                         : a.filters == "visuals" ? gslrm::Filters::visuals()
+                         : a.filters == "evaluation" ? gslrm::Filters::evaluation(gslrm_->config.model)
+                                                     : gslrm::Filters::inference();
+      outputs_.filters.scaling_modifier = float(gslrm_->config.model.gaussians.scaling_modifier.value_or(1));
+      outputs_.crop_animal = a.crop_animal, outputs_.prune_visibility = a.prune_visibility;
+      outputs_.ply = a.ply == "3dgs" ? gslrm::PlyLayout::inria : gslrm::PlyLayout::published;
+      outputs_.splat = a.splat, outputs_.spz = a.spz;
+      outputs_.turntable = a.turntable == "reference" ? TurntableKind::reference : a.turntable == "dataset" ? TurntableKind::dataset : TurntableKind::orbit;
       outputs_.mask_threshold = gslrm_->config.training.losses.mask_iou_threshold;
       outputs_.folder = a.out;
     }

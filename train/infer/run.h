@@ -24,6 +24,8 @@ struct Arguments {
   bool rank_references = false;
   int turntable_views = 0, turntable_size = 0;    // of the strip; 0: as the configuration says (mfl.render)
   bool video = true, viewer = true;
+  std::string filters = "inference", ply = "published", turntable = "orbit";
+  bool splat = false, spz = false, prune_visibility = false, crop_animal = false;
   // How.
   std::string device = "auto", compute = "bf16", encoders = "bf16", sampler = "ddim", order = "fixed", background, vgg16, lpips, memory;
   std::string reference = "0";

@@ -199,6 +199,7 @@ TEST_F(InferEndToEnd, AnImageBecomesAnAnimal) {
 TEST_F(InferEndToEnd, ASetIsMeasuredAgainstItsTruth) {
   Arguments a = arguments("set");
   a.gslrm = at("run").string(), a.dataset = at("s.h5").string(), a.video = false;
+  a.splat = a.spz = a.crop_animal = a.prune_visibility = true, a.turntable = "dataset";
   ASSERT_EQ(run(a), kExitOk);
   const json all = json_of(at("set/metrics.json"));
   EXPECT_EQ(all.at("objects"), 2);
@@ -217,13 +218,21 @@ TEST_F(InferEndToEnd, ASetIsMeasuredAgainstItsTruth) {
     psnr += m.at("all").at("psnr").get<double>() / 2, held_out += m.at("held_out").at("psnr").get<double>() / 2;
     EXPECT_EQ(p.at("views")[0].at("made_by"), "given");
     EXPECT_FALSE(fs::exists(at("set") / name / "turntable.mp4"));
+    EXPECT_EQ(data::read_image((at("set") / name / "turntable.png").string()).width, 6 * 32);   // the set's six cameras
+    const json steps = json_of(at("set") / name / "gaussians.json").at("steps");   // model, filters, silhouettes, visibility
+    ASSERT_EQ(steps.size(), 4u);
+    EXPECT_EQ(steps.front().at("gaussians"), p.at("gaussians").at("made"));
+    EXPECT_EQ(steps.back().at("gaussians"), p.at("gaussians").at("kept"));
+    EXPECT_EQ(ply_vertices(at("set") / name / "gaussians.ply"), p.at("gaussians").at("kept").get<std::int64_t>());
+    EXPECT_EQ(fs::file_size(at("set") / name / "gaussians.splat"), 32 * p.at("gaussians").at("kept").get<std::uintmax_t>());
+    EXPECT_TRUE(fs::exists(at("set") / name / "gaussians.spz"));
   }
   EXPECT_NEAR(all.at("mean").at("psnr").get<double>(), psnr, 1e-9);
   EXPECT_NEAR(all.at("mean").at("psnr_held_out").get<double>(), held_out, 1e-9);
 
   // One sample as a folder with cameras of its own is the same scene: the same Gaussians.
   Arguments b = arguments("folder");
-  b.gslrm = a.gslrm, b.views = at("sample").string(), b.video = false;
+  b.gslrm = a.gslrm, b.views = at("sample").string(), b.video = false, b.crop_animal = b.prune_visibility = true;
   ASSERT_EQ(run(b), kExitOk);
   EXPECT_EQ(bytes_of(at("folder/gaussians.ply")), bytes_of(at("set/scene_000000/gaussians.ply")));
   EXPECT_EQ(json_of(at("folder/metrics.json")).at("all"), json_of(at("set/scene_000000/metrics.json")).at("all"));

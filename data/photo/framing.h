@@ -32,7 +32,7 @@ Lens parse_intrinsics(const std::string& text);
 Lens rig_lens(const std::string& new_cam, int index);
 
 struct FramingOptions {
-  bool enabled = true;        // false: the picture is only resized; it must be square
+  bool enabled = true;        // false: the picture stays as it is; it must be side x side
   double share = kMouseShare; // of the new picture's area that the animal covers
   double margin = 0.02;       // of the new picture's side, around the animal: where the share would not leave it, the scale shrinks
   std::optional<Lens> lens;   // known: the camera is turned towards the animal (a homography, exact); else a similarity
@@ -42,7 +42,7 @@ struct Framed {
   Image image;                     // RGBA, side x side, straight alpha
   Mat3 warp{1, 0, 0, 0, 1, 0, 0, 0, 1};  // photo to new picture; a similarity has the last row 0 0 1. With distortion: of the
                                          // undistorted photo
-  const char* kind = "similarity"; // "similarity", "homography" (turned camera) or "resized"
+  const char* kind = "similarity"; // "similarity", "homography" (turned camera) or "none" (the picture as it is)
   double share = 0;                // that the animal covers now
   double enlargement = 1;          // new pixels per pixel of the photo, at the animal; above 1 detail is missing
   double focal = 0;                // of the new picture's camera, pixels, where the lens is known; else 0

@@ -31,14 +31,24 @@ double minification(const Mat3& back, double left, double top, double right, dou
   return most;
 }
 
-}  // namespace
+struct Box {
+  int left, top, right, bottom;  // right and bottom exclusive
+};
+// The source's box with a transparent border.
+constexpr int kBorder = 2;
+struct Source {
+  Box box;
+  int width, height;
+  std::vector<Pixel> pixels;
+  explicit Source(const Box& b)
+      : box(b), width(b.right - b.left + 2 * kBorder), height(b.bottom - b.top + 2 * kBorder), pixels(static_cast<std::size_t>(width) * height) {}
+  Pixel* row(int y) { return pixels.data() + static_cast<std::size_t>(y - box.top + kBorder) * width + kBorder - box.left; }
+};
 
-Image warp_masked(const Image& rgb, const Mask& mask, const Mat3& h, int size) {
-  MFL_CHECK(rgb.channels == 3 && rgb.width == mask.image.width && rgb.height == mask.image.height,
-            "warp_masked: a mask of ", mask.image.width, " x ", mask.image.height, " for an image of ", rgb.width,
-            " x ", rgb.height, " x ", rgb.channels);
+Image warped(const Source& source, const Mat3& h, int size) {
+  const Box& mask = source.box;
+  const int border = kBorder, sw = source.width, sh = source.height;
   Image out(size, size, 4);
-  if (!mask.area) return out;
 
   // The animal's box in the new image; all of it lies in front of the new camera, or the box means nothing.
   double left = size, top = size, right = 0, bottom = 0;
@@ -58,16 +68,6 @@ Image warp_masked(const Image& rgb, const Mask& mask, const Mat3& h, int size) {
             y1 = static_cast<int>(std::ceil(std::clamp(bottom, 0.0, double(size))));
   if (x0 >= x1 || y0 >= y1) return out;
 
-  // The source box with a transparent border of two pixels.
-  const int border = 2, sw = mask.right - mask.left + 2 * border, sh = mask.bottom - mask.top + 2 * border;
-  std::vector<Pixel> source(static_cast<std::size_t>(sw) * sh);
-  for (int y = mask.top; y < mask.bottom; ++y) {
-    const std::uint8_t *m = mask.image.row(y), *c = rgb.row(y);
-    Pixel* to = source.data() + static_cast<std::size_t>(y - mask.top + border) * sw + border - mask.left;
-    for (int x = mask.left; x < mask.right; ++x)
-      if (m[x]) to[x] = {float(c[3 * x]), float(c[3 * x + 1]), float(c[3 * x + 2]), 1};
-  }
-
   const Mat3 back = inverse(h);
   const int n = static_cast<int>(std::clamp(std::ceil(2 * minification(back, x0, y0, x1, y1)), 2.0, 32.0));
   // From the corner convention to indices of `source`, whose pixel centres are integers.
@@ -84,7 +84,7 @@ Image warp_masked(const Image& rgb, const Mask& mask, const Mat3& h, int size) {
           if (!(u > 0 && v > 0 && u < sw - 1 && v < sh - 1)) continue;
           const int iu = static_cast<int>(u), iv = static_cast<int>(v);
           const float fu = static_cast<float>(u - iu), fv = static_cast<float>(v - iv);
-          const Pixel* a = source.data() + static_cast<std::size_t>(iv) * sw + iu;
+          const Pixel* a = source.pixels.data() + static_cast<std::size_t>(iv) * sw + iu;
           const Pixel* b = a + sw;
           const float wa = (1 - fu) * (1 - fv), wb = fu * (1 - fv), wc = (1 - fu) * fv, wd = fu * fv;
           for (int k = 0; k < 4; ++k) sum[k] += wa * a[0][k] + wb * a[1][k] + wc * b[0][k] + wd * b[1][k];
@@ -97,6 +97,43 @@ Image warp_masked(const Image& rgb, const Mask& mask, const Mat3& h, int size) {
       to[3] = alpha;
     }
   return out;
+}
+
+}  // namespace
+
+Image warp_masked(const Image& rgb, const Mask& mask, const Mat3& h, int size) {
+  MFL_CHECK(rgb.channels == 3 && rgb.width == mask.image.width && rgb.height == mask.image.height,
+            "warp_masked: a mask of ", mask.image.width, " x ", mask.image.height, " for an image of ", rgb.width,
+            " x ", rgb.height, " x ", rgb.channels);
+  if (!mask.area) return Image(size, size, 4);
+  Source source({mask.left, mask.top, mask.right, mask.bottom});
+  for (int y = mask.top; y < mask.bottom; ++y) {
+    const std::uint8_t *m = mask.image.row(y), *c = rgb.row(y);
+    Pixel* to = source.row(y);
+    for (int x = mask.left; x < mask.right; ++x)
+      if (m[x]) to[x] = {float(c[3 * x]), float(c[3 * x + 1]), float(c[3 * x + 2]), 1};
+  }
+  return warped(source, h, size);
+}
+
+Image warp_rgba(const Image& rgba, const Mat3& h, int size) {
+  MFL_CHECK(rgba.channels == 4, "warp_rgba: an image with alpha was expected, got ", rgba.channels, " channels");
+  Box box{rgba.width, rgba.height, 0, 0};
+  for (int y = 0; y < rgba.height; ++y)
+    for (int x = 0; x < rgba.width; ++x)
+      if (rgba.row(y)[4 * x + 3])
+        box = {std::min(box.left, x), std::min(box.top, y), std::max(box.right, x + 1), std::max(box.bottom, y + 1)};
+  if (box.left >= box.right) return Image(size, size, 4);
+  Source source(box);
+  for (int y = box.top; y < box.bottom; ++y) {
+    const std::uint8_t* c = rgba.row(y);
+    Pixel* to = source.row(y);
+    for (int x = box.left; x < box.right; ++x) {
+      const float alpha = static_cast<float>(c[4 * x + 3]) / 255;
+      to[x] = {alpha * float(c[4 * x]), alpha * float(c[4 * x + 1]), alpha * float(c[4 * x + 2]), alpha};
+    }
+  }
+  return warped(source, h, size);
 }
 
 }  // namespace mfl::data::preprocess

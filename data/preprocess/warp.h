@@ -14,5 +14,7 @@ namespace mfl::data::preprocess {
 // of the animal alone, and no background bleeds into the outline. RGB is 0 where alpha is 0. Values are averaged as
 // they are stored (sRGB), as image libraries do.
 Image warp_masked(const Image& rgb, const Mask& mask, const Mat3& h, int size);
+// The same of a cut-out picture whose alpha is soft.
+Image warp_rgba(const Image& rgba, const Mat3& h, int size);
 
 }  // namespace mfl::data::preprocess

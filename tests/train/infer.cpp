@@ -58,36 +58,78 @@ TEST(InferPipelineArgument, SaysWhatWasGivenInstead) {
   EXPECT_TRUE(has(refusal([&] { open_pipeline(p / "none"); }), "does not exist"));
 }
 
-TEST(InferInputImage, IsPastedPaddedAndResized) {
+TEST(InferInputImage, IsCutOutFramedAndPasted) {
   if (!data::have_image_files()) GTEST_SKIP() << "built without OpenCV";
   const TempFolder folder;
-  data::Image im(8, 4, 4);   // opaque red on the left, transparent green on the right
-  for (int y = 0; y < 4; ++y)
-    for (int x = 0; x < 8; ++x) {
+  data::Image im(16, 8, 4);   // opaque red on the left, transparent green on the right
+  for (int y = 0; y < 8; ++y)
+    for (int x = 0; x < 16; ++x) {
       std::uint8_t* p = im.row(y) + 4 * x;
-      p[0] = x < 4 ? 255 : 0, p[1] = x < 4 ? 0 : 255, p[2] = 0, p[3] = x < 4 ? 255 : 0;
+      const bool in = x >= 2 && x < 6 && y >= 2 && y < 6;
+      p[0] = in ? 255 : 0, p[1] = in ? 0 : 255, p[2] = 0, p[3] = in ? 255 : 0;
     }
   data::write_png((folder / "a.png").string(), im);
-  const InputImage a = read_input_image(folder / "a.png", 8, {1, 1, 1});
+  InputOptions o;
+  o.side = 16, o.framing.share = 0.25;
+  auto pixel = [](const InputImage& a, int y, int x) {
+    const std::uint8_t* p = a.pixels.data<std::uint8_t>() + (y * 16 + x) * 3;
+    return std::vector<int>{p[0], p[1], p[2]};
+  };
+  const std::vector<int> red{255, 0, 0}, white{255, 255, 255};
+  const InputImage a = read_input_image(folder / "a.png", o);
   EXPECT_TRUE(a.had_alpha);
+  EXPECT_EQ(a.confidence, 1);
   EXPECT_EQ(a.sha256.size(), 64u);
-  auto pixel = [&](int y, int x) { return std::vector<int>{a.pixels.data<std::uint8_t>()[(y * 8 + x) * 3], a.pixels.data<std::uint8_t>()[(y * 8 + x) * 3 + 1], a.pixels.data<std::uint8_t>()[(y * 8 + x) * 3 + 2]}; };
-  EXPECT_EQ(pixel(4, 1), (std::vector<int>{255, 0, 0}));
-  EXPECT_EQ(pixel(4, 6), (std::vector<int>{255, 255, 255}));   // under alpha 0: the background
-  EXPECT_EQ(pixel(0, 1), (std::vector<int>{255, 255, 255}));   // padding
+  EXPECT_EQ(pixel(a, 8, 8), red);   // 8 x 8 in the middle of 16 x 16
+  EXPECT_EQ(pixel(a, 5, 5), red);
+  EXPECT_EQ(pixel(a, 2, 8), white);
+  const auto decisions = nlohmann::json::parse(a.decisions);
+  EXPECT_EQ(decisions["outline"]["from"], "alpha");
+  EXPECT_EQ(decisions["framing"]["kind"], "similarity");
+  EXPECT_NEAR(decisions["framing"]["matrix"][0][0].get<double>(), 2, 1e-12);
+  EXPECT_NEAR(decisions["framing"]["matrix"][0][2].get<double>(), 0, 1e-12);   // (4, 4) to (8, 8)
+  EXPECT_EQ(decisions["file"]["bits"], 8);
+
+  // The same by a mask; and masks that are wrong.
+  data::Image mask(16, 8, 1);
+  for (std::size_t i = 0; i < mask.pixels.size(); ++i) mask.pixels[i] = im.pixels[4 * i + 3];
+  data::write_png((folder / "mask.png").string(), mask);
   data::write_png((folder / "rgb.png").string(), data::with_channels(im, 3));
-  EXPECT_FALSE(read_input_image(folder / "rgb.png", 16, {1, 1, 1}).had_alpha);
+  o.mask = (folder / "mask.png").string();
+  const InputImage m = read_input_image(folder / "rgb.png", o);
+  EXPECT_FALSE(m.had_alpha);
+  EXPECT_TRUE(std::equal(m.pixels.data<std::uint8_t>(), m.pixels.data<std::uint8_t>() + m.pixels.numel(), a.pixels.data<std::uint8_t>()));
+  data::write_png((folder / "small.png").string(), data::Image(8, 8, 1));
+  o.mask = (folder / "small.png").string();
+  EXPECT_TRUE(has(refusal([&] { read_input_image(folder / "rgb.png", o); }), "small.png is 8 x 8, but"));
+  data::write_png((folder / "black.png").string(), data::Image(16, 8, 1));
+  o.mask = (folder / "black.png").string();
+  EXPECT_TRUE(has(refusal([&] { read_input_image(folder / "rgb.png", o); }), "shows no animal"));
+  o.mask.clear();
+
+  // An opaque alpha is none: a picture in which nothing stands out is refused with the remedy.
+  data::Image plain(64, 64, 4);
+  std::fill(plain.pixels.begin(), plain.pixels.end(), std::uint8_t{255});
+  data::write_png((folder / "plain.png").string(), plain);
+  EXPECT_TRUE(has(refusal([&] { read_input_image(folder / "plain.png", o); }), "--mask FILE"));
+  // Kept as it is, it must have the network's size.
+  o.keep_background = true;
+  EXPECT_TRUE(has(refusal([&] { read_input_image(folder / "plain.png", o); }), "a picture of 16 x 16 is expected"));
+  o.side = 64;
+  EXPECT_EQ(read_input_image(folder / "plain.png", o).pixels.data<std::uint8_t>()[77], 255);
+  o.keep_background = false, o.side = 16;
+
   for (std::size_t i = 3; i < im.pixels.size(); i += 4) im.pixels[i] = 0;
   data::write_png((folder / "empty.png").string(), im);
-  EXPECT_TRUE(has(refusal([&] { read_input_image(folder / "empty.png", 8, {1, 1, 1}); }), "transparent everywhere"));
+  EXPECT_TRUE(has(refusal([&] { read_input_image(folder / "empty.png", o); }), "transparent everywhere"));
   std::string bytes;
   {
     std::ifstream in(folder / "a.png", std::ios::binary);
     bytes.assign(std::istreambuf_iterator<char>(in), {});
   }
   std::ofstream(folder / "cut.png", std::ios::binary) << bytes.substr(0, bytes.size() / 2);
-  EXPECT_TRUE(has(refusal([&] { read_input_image(folder / "cut.png", 8, {1, 1, 1}); }), "cut.png"));
-  EXPECT_TRUE(has(refusal([&] { read_input_image(folder / "none.png", 8, {1, 1, 1}); }), "none.png"));
+  EXPECT_TRUE(has(refusal([&] { read_input_image(folder / "cut.png", o); }), "cut.png"));
+  EXPECT_TRUE(has(refusal([&] { read_input_image(folder / "none.png", o); }), "none.png"));
 }
 
 ViewSet set_of(std::int64_t size, bool truth) {

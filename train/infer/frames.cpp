@@ -63,9 +63,11 @@ ViewSet video_frames(const FrameOptions& o) {
   const std::int64_t size = (end - o.start + o.interval - 1) / o.interval;
   auto frame_of = [o](std::int64_t i) { return o.start + i * o.interval; };
   auto name = [frame_of](std::int64_t i) { return fmt::format("frame_{:06d}", frame_of(i)); };
-  auto sample = [videos, frame_of, name, o](std::int64_t i) {
+  std::shared_ptr<const data::photo::BackgroundModel> model;
+  if (o.mask.empty() && !o.input.keep_background) model = std::make_shared<data::photo::BackgroundModel>(o.video, o.start, end);
+  auto sample = [videos, model, frame_of, name, o](std::int64_t i) {
     const std::string where = fmt::format("{}, frame {}", o.video, frame_of(i));
-    const InputImage im = prepare_input_image(videos->read(frame_of(i)), where, o.side, o.background);
+    const InputImage im = prepare_input_image(videos->read(frame_of(i)), where, o.input, nullptr, model.get());
     ViewSample s;
     s.name = name(i);
     s.noise = noise_number(im.pixels);

@@ -14,7 +14,8 @@ int main_(int argc, char** argv) {
              "What is finished is left alone: the same command again goes on where it stopped.");
   Arguments a;
   // What goes in.
-  app.add_option("--image", a.images, "image file (PNG or JPEG); RGBA with a transparent background. May be repeated")->allow_extra_args(false);
+  app.add_option("--image", a.images, "photo of an animal (PNG or JPEG). May be repeated")->allow_extra_args(false);
+  add_input_options(app, a.input);
   app.add_option("--views", a.views, "six views that are there: a folder of PNG files in slot order, or opencv_cameras.json with cameras of its own");
   app.add_option("--dataset", a.dataset, "packed file or list of packed files (data/FORMAT.md). Without --mvdiffusion its views are the input");
   app.add_option("--split", a.split, "of the data set")->check(CLI::IsMember({"train", "val", "test"}));

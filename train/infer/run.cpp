@@ -178,14 +178,22 @@ int Run::plan() const {
   return most <= limit ? kExitOk : kExitMemory;
 }
 
+// What of the command line a photo's picture follows from, beside the photo.
+std::string as_said(const InputArguments& a) {
+  return text(", ", a.mask, " ", a.intrinsics, " ", a.calibration, " ", a.camera, " ", a.framing_from, " ", a.share, a.keep_background ? " background kept" : "",
+              a.no_framing ? " as it is" : "");
+}
+
 ViewSet Run::image_set(std::int64_t side, GenerateOptions& g) const {
   struct Image {
     ViewSample sample;
     std::string sha256;
   };
+  const InputOptions options = input_options(a_.input, side, background_);
+  if (a_.images.size() > 1 && !options.mask.empty()) throw_error<ConfigError>("--mask is of one image; give the images one at a time.");
   auto images = std::make_shared<std::vector<Image>>();
   for (const std::string& path : a_.images) {
-    const InputImage im = read_input_image(path, side, background_);
+    const InputImage im = read_input_image(path, options);
     const std::string name = fs::path(path).stem().string();
     for (const Image& other : *images)
       if (other.sample.name == name)
@@ -199,15 +207,16 @@ ViewSet Run::image_set(std::int64_t side, GenerateOptions& g) const {
     image.sample.origin = ordered_json{{"image", clean(path).string()}, {"sha256", im.sha256}, {"input", ordered_json::parse(im.decisions)}}.dump();
   }
   auto at = [images](std::int64_t i) -> const Image& { return (*images)[static_cast<std::size_t>(i)]; };
-  g.source = [at](std::int64_t i) { return at(i).sha256; };
+  g.source = [at, said = as_said(a_.input)](std::int64_t i) { return at(i).sha256 + said; };
   g.in_place = images->size() == 1;
   return {static_cast<std::int64_t>(images->size()), [at](std::int64_t i) { return at(i).sample; }, [at](std::int64_t i) { return at(i).sample.name; }};
 }
 
 ViewSet Run::frame_set(std::int64_t side, GenerateOptions& g) const {
-  const FrameOptions o{.video = a_.sequence, .mask = a_.mask_video, .start = a_.start, .end = a_.end, .interval = a_.interval, .side = side, .background = background_};
+  const FrameOptions o{.video = a_.sequence, .mask = a_.mask_video, .start = a_.start, .end = a_.end, .interval = a_.interval, .input = input_options(a_.input, side, background_)};
+  if (!o.input.mask.empty()) throw_error<ConfigError>("--mask is of one image; a --sequence takes --mask_video.");
   ViewSet set = video_frames(o);
-  g.source = [of = video_identity(o), name = set.name](std::int64_t i) { return of + ", " + name(i); };
+  g.source = [of = video_identity(o) + as_said(a_.input), name = set.name](std::int64_t i) { return of + ", " + name(i); };
   return set;
 }
 

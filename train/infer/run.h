@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "train/infer/input_options.h"
+
 namespace mfl::infer {
 
 // What a person has asked for; defaults are the program's.
@@ -12,6 +14,7 @@ struct Arguments {
   // What goes in: one of these four.
   std::vector<std::string> images;
   std::string views, dataset, sequence;
+  InputArguments input;                           // how a photo becomes the network's picture
   std::string split, mask_video;                  // of the data set; of the sequence
   std::int64_t limit = 0;                         // objects of a data set, 0: all
   std::int64_t start = 0, end = -1, interval = 1; // raw frames [start, end) of a sequence, every interval-th; -1: to its end

@@ -110,9 +110,12 @@ cv::Mat shade(const cv::Mat& rgb, const cv::Mat& ground) {
   return out;
 }
 
-// GrabCut from a map of labels.
+// GrabCut from a map of labels; where animal or surroundings have no pixel to learn their colours from, the labels themselves.
 cv::Mat cut(const cv::Mat& pixels, const cv::Mat& labels) {
   cv::Mat l = labels.clone(), background, foreground;
+  const cv::Mat inside = (l == cv::GC_FGD) | (l == cv::GC_PR_FGD);
+  const int count = cv::countNonZero(inside);
+  if (count == 0 || count == static_cast<int>(l.total())) return inside;
   cv::theRNG().state = 1;   // its clusters start from random numbers
   cv::grabCut(pixels, l, cv::Rect(), background, foreground, 4, cv::GC_INIT_WITH_MASK);
   return (l == cv::GC_FGD) | (l == cv::GC_PR_FGD);

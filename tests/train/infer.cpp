@@ -114,7 +114,7 @@ TEST(InferInputImage, IsCutOutFramedAndPasted) {
   EXPECT_TRUE(has(refusal([&] { read_input_image(folder / "plain.png", o); }), "--mask FILE"));
   // Kept as it is, it must have the network's size.
   o.keep_background = true;
-  EXPECT_TRUE(has(refusal([&] { read_input_image(folder / "plain.png", o); }), "a picture of 16 x 16 is expected"));
+  EXPECT_THROW(read_input_image(folder / "plain.png", o), ConfigError);
   o.side = 64;
   EXPECT_EQ(read_input_image(folder / "plain.png", o).pixels.data<std::uint8_t>()[77], 255);
   o.keep_background = false, o.side = 16;

@@ -61,8 +61,9 @@ TEST(PhotoFraming, PutsTheAnimalInTheMiddleAtItsShare) {
   EXPECT_EQ(f.warp[1], 0);
   EXPECT_NEAR(f.enlargement, f.warp[0], 1e-12);
   // Premultiplied: the outline has the animal's colour, not the black around it.
-  for (std::size_t i = 0; i < f.image.pixels.size(); i += 4)
-    if (f.image.pixels[i + 3]) ASSERT_NEAR(f.image.pixels[i], 200, 1);
+  for (std::size_t i = 0; i < f.image.pixels.size(); i += 4) {
+    if (f.image.pixels[i + 3]) { ASSERT_NEAR(f.image.pixels[i], 200, 1); }
+  }
 }
 
 TEST(PhotoFraming, ShrinksWhatWouldNotFit) {

@@ -61,7 +61,7 @@ TEST(Segmentation, TheBarrierDistanceIsTheLeastRangeOfAPath) {
   v[3 * w + 4] = 90;
   const std::vector<float> d = barrier_distance(v, seeds, w, h);
   EXPECT_EQ(d[3 * w + 2], 0);    // along its row
-  EXPECT_EQ(d[3 * w + 4], 60);   // 90 - 30
+  EXPECT_EQ(d[3 * w + 4], 50);   // from the row below it: 90 - 40
   EXPECT_EQ(d[0], 0);
 }
 

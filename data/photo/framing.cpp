@@ -88,7 +88,7 @@ Framed frame_animal(const Image& photo, const FramingOptions& o, int side, const
   if (!o.enabled) {
     if (photo.width != side || photo.height != side)
       throw_error<ConfigError>(where, " is ", photo.width, " x ", photo.height, "; without framing a picture of ", side, " x ", side,
-                               " is expected. Leave --no-framing out, or resize the picture");
+                               " is expected. Leave --no-framing or --keep-background out, or resize the picture");
     out.image = photo, out.kind = "none", out.share = foreground_share(photo);
     return out;
   }

@@ -44,7 +44,7 @@ struct Small {
       : device(d), s(Stream::create(d, "test")), arena(d, std::size_t{1} << 24, "test"), store(arena, Precision::of(compute)) {
     const std::int64_t w = width, e = 4 * w;
     auto both = [&](const std::string& name, Shape weight, bool kernel = false) {
-      store.add(name + ".weight", weight, kernel);
+      store.add(name + ".weight", weight, true, kernel);
       store.add(name + ".bias", {weight[0]});
     };
     auto norm = [&](const std::string& name, std::int64_t c) { store.add(name + ".weight", {c}), store.add(name + ".bias", {c}); };

@@ -7,7 +7,7 @@
 packages=(
   build-essential cmake ninja-build ccache
   libfmt-dev libspdlog-dev libcli11-dev nlohmann-json3-dev libyaml-cpp-dev
-  libhdf5-dev libdeflate-dev zlib1g-dev libmatio-dev libopencv-dev
+  libhdf5-dev libdeflate-dev zlib1g-dev libopencv-dev
   protobuf-compiler libprotobuf-dev
   libopenmpi-dev openmpi-bin
   libgtest-dev

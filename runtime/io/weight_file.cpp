@@ -19,7 +19,7 @@ WeightFile open_weights(const std::filesystem::path& path) {
   const Source source = open_file(path);
   const std::vector<std::byte> first = head(*source, 32);
   if (is_torch_file(first)) return {path.string(), "torch", tensors_of(read_torch_file(source))};
-  if (is_mat_file(first)) return {path.string(), "MatConvNet", read_matconvnet(path)};
+  if (is_mat_file(first)) return {path.string(), "MatConvNet", read_matconvnet(source)};
   if (first.size() > 8 && first[8] == std::byte{'{'})
     return {path.string(), "safetensors", SafetensorsFile(source).tensors()};
   throw_error<DataError>(path.string(),

@@ -2,7 +2,7 @@
 import gzip, io, json, pathlib, pickle, shutil, struct, zipfile, zlib
 
 root = pathlib.Path("tests/fuzz/corpus")
-for folder in ("safetensors", "pickle", "torch_file", "splat_file", "spz"):  # the other folders' files are written by hand
+for folder in ("safetensors", "pickle", "torch_file", "splat_file", "spz", "mat_file"):  # the other folders' files are written by hand
     shutil.rmtree(root / folder, ignore_errors=True)
 
 
@@ -227,3 +227,70 @@ for name, change in {"magic": {"magic": b"PSGN"}, "version_1": {"version": 1}, "
 put("spz", "good_degree_1.spz", packed)
 put("spz", "good_version_2.spz", gzip.compress(spz(version=2), mtime=0))
 put("spz", "good_unpacked", spz())
+
+# ---- MATLAB 5 ----
+I8, U8, I32, U32, F32, F64, MATRIX, COMPRESSED = 1, 2, 5, 6, 7, 9, 14, 15
+CELL, STRUCT, DOUBLE, SINGLE = 1, 2, 6, 7
+
+
+def element(kind, data, length=None):
+    tag = struct.pack("<II", kind, len(data) if length is None else length)
+    return tag + data + b"\0" * (-len(data) % 8 if kind != COMPRESSED else 0)
+
+
+def small(kind, data):
+    return struct.pack("<I", len(data) << 16 | kind) + data.ljust(4, b"\0")
+
+
+def matrix(kind, dims, contents, name="", flags=0):
+    return element(MATRIX, element(U32, struct.pack("<II", kind | flags, 0)) + element(I32, struct.pack(f"<{len(dims)}i", *dims)) + element(I8, name.encode()) + contents)
+
+
+def fields(step=8, **values):
+    names = b"".join(n.encode().ljust(8, b"\0") for n in values)
+    return matrix(STRUCT, (1, 1), small(I32, struct.pack("<i", step)) + element(I8, names) + b"".join(values.values()))
+
+
+def layers(*cells, dims=None, kind=CELL):
+    return matrix(kind, dims or (1, len(cells)), b"".join(cells), "layers")
+
+
+def mat(*variables, order=b"IM"):
+    return b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1" + order + b"".join(variables)
+
+
+def conv(kernel, bias):
+    return fields(weights=matrix(CELL, (1, 2), kernel + bias))
+
+
+def packed(variable, cut=0):
+    z = zlib.compress(variable)
+    return element(COMPRESSED, z[: len(z) - cut])
+
+
+bias = matrix(SINGLE, (1, 2), element(F32, struct.pack("<2f", 0.5, 1.5)))
+kernel = matrix(DOUBLE, (1, 1, 1, 2), small(U8, b"\3\7"))  # as MATLAB stores whole numbers
+good = layers(conv(kernel, bias))
+put("mat_file", "good_small_integers", mat(good))
+put("mat_file", "good_packed", mat(packed(good)))
+put("mat_file", "header_only", mat())
+put("mat_file", "big_endian", mat(good, order=b"MI"))
+put("mat_file", "cut_short", mat(good)[:-20])
+put("mat_file", "packed_cut_short", mat(packed(good, 6)))
+put("mat_file", "packed_without_checksum", mat(packed(good, 4)))
+put("mat_file", "packed_promises_4_gib", mat(packed(struct.pack("<II", MATRIX, 0xFFFFFFF0) + b"\0" * 40)))
+put("mat_file", "packed_longer_than_its_tag", mat(packed(good + b"\0" * 8)))
+put("mat_file", "element_beyond_its_array", mat(layers(conv(matrix(SINGLE, (1, 2), element(F32, b"\0" * 8, 4096)), bias))))
+put("mat_file", "more_elements_than_bytes", mat(layers(conv(matrix(SINGLE, (1, 1 << 30), element(F32, b"\0" * 8)), bias))))
+put("mat_file", "sizes_that_wrap", mat(layers(conv(matrix(DOUBLE, (1 << 30, 1 << 30, 1 << 30), element(F64, b"\0" * 8)), bias))))
+put("mat_file", "negative_axis", mat(layers(conv(matrix(SINGLE, (1, -2), element(F32, b"\0" * 8)), bias))))
+put("mat_file", "five_axes", mat(layers(conv(matrix(SINGLE, (1, 1, 1, 1, 2), element(F32, b"\0" * 8)), bias))))
+put("mat_file", "complex", mat(layers(conv(matrix(SINGLE, (1, 2), element(F32, b"\0" * 8) * 2, flags=0x800), bias))))
+put("mat_file", "kernel_is_a_cell", mat(layers(conv(matrix(CELL, (1, 1), bias), bias))))
+put("mat_file", "layers_is_a_struct", mat(layers(b"", dims=(1, 0), kind=STRUCT)))
+put("mat_file", "more_cells_than_bytes", mat(layers(conv(kernel, bias), dims=(1 << 15, 1 << 15))))
+put("mat_file", "no_weights", mat(layers(fields(name=bias))))
+put("mat_file", "names_without_length", mat(layers(fields(step=0, weights=bias))))
+put("mat_file", "names_longer_than_the_list", mat(layers(fields(step=1 << 20, weights=bias))))
+put("mat_file", "empty_array_as_layer", mat(layers(element(MATRIX, b""))))
+put("mat_file", "small_element_of_9_bytes", mat(struct.pack("<I", 9 << 16 | MATRIX) + b"\0" * 12))

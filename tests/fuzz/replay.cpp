@@ -38,7 +38,7 @@ struct Reader {
 };
 constexpr Reader kReaders[] = {
     {"diffusers_config", diffusers_config}, {"event_file", event_file},         {"gslrm_config", gslrm_config},
-    {"image_file", image_file},             {"new_cam", new_cam},               {"opencv_cameras", opencv_cameras},
+    {"image_file", image_file},             {"mat_file", mat_file},             {"new_cam", new_cam},               {"opencv_cameras", opencv_cameras},
     {"packed_file", packed_file},           {"pickle", pickle},                 {"ply", ply},
     {"safetensors", safetensors},           {"sample_files", sample_files},     {"splat_file", splat_file},
     {"spz", spz},                           {"torch_file", torch_file},

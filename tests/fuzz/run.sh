@@ -9,6 +9,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 mkdir -p "$build/found/$target"
 seeds=("$root/tests/fuzz/corpus/$target")
 [[ $target =~ ^(pickle|new_cam)$ ]] && seeds+=("$root/tests/golden/new_cam")
+[[ $target = mat_file ]] && seeds+=("$root/tests/golden/mat")
 [[ $target = torch_file ]] && seeds+=("$root/tests/golden/torch")
 # Of what these libraries leak when they give a file up, there is no end; they are not ours.
 [[ $target =~ ^(packed_file|video)$ ]] && export ASAN_OPTIONS=detect_leaks=0

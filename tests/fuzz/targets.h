@@ -17,6 +17,7 @@ bool diffusers_config(std::span<const std::byte>);
 bool event_file(std::span<const std::byte>);
 bool gslrm_config(std::span<const std::byte>);
 bool image_file(std::span<const std::byte>);
+bool mat_file(std::span<const std::byte>);
 bool new_cam(std::span<const std::byte>);
 bool opencv_cameras(std::span<const std::byte>);
 bool packed_file(std::span<const std::byte>);

@@ -31,6 +31,20 @@ TEST(MatFile, KernelsComeAsOutInHeightWidth) {
     EXPECT_FLOAT_EQ(load(file.tensors[1].tensor, DType::f32, "b").data<float>()[3], 0.3f);
   }
 }
+TEST(MatFile, WholeNumbersInTheSmallestTypeAreTheNumbersTheyStandFor) {
+  const std::filesystem::path corpus = std::filesystem::path(MFL_SOURCE_DIR) / "tests/fuzz/corpus/mat_file";
+  for (const char* name : {"good_small_integers", "good_packed"}) {
+    SCOPED_TRACE(name);
+    const WeightFile file = open_weights(corpus / name);
+    ASSERT_EQ(file.tensors.size(), 2u);
+    EXPECT_EQ(file.tensors[0].tensor.type(), StoredType::f64);
+    const Tensor w = load(file.tensors[0].tensor, "w"), b = load(file.tensors[1].tensor, "b");
+    ASSERT_EQ(w.shape(), Shape({2, 1, 1, 1}));
+    EXPECT_EQ(w.data<double>()[0], 3);
+    EXPECT_EQ(w.data<double>()[1], 7);
+    EXPECT_EQ(b.data<float>()[1], 1.5f);
+  }
+}
 TEST(MatFile, SaysWhatIsWrong) {
   MFL_EXPECT_THROW_WITH(open_weights(kFiles / "other.mat"), DataError, "no cell array `layers`");
   MFL_EXPECT_THROW_WITH(open_weights(kFiles / "none.mat"), DataError, "No such file");

@@ -1,6 +1,8 @@
 #include "runtime/arena.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <string_view>
 
 namespace mfl {
 namespace {
@@ -8,14 +10,20 @@ std::uint64_t mix(std::uint64_t h, std::uint64_t x) {
   h ^= x + 0x9e3779b97f4a7c15ull + (h << 6) + (h >> 2);
   return h * 0xff51afd7ed558ccdull;
 }
+bool guard_asked_for() {
+  const char* value = std::getenv("MFL_GUARD");
+  return value && std::string_view(value) != "0";
+}
 }  // namespace
 
 Arena::Arena(Device device, std::size_t reserve_bytes, std::string name)
-    : range_(backend::reserve(device, reserve_bytes)), name_(std::move(name)), track_uses_(device.is_meta()) {}
+    : range_(backend::reserve(device, reserve_bytes)), name_(std::move(name)), track_uses_(device.is_meta()),
+      guarded_(!device.is_meta() && guard_asked_for()) {}
 
 Arena::~Arena() {
   // A tensor that outlives its arena is a bug of the caller; its memory goes, its handle must not.
   for (auto& [offset, block] : blocks_) {
+    if (guarded_) backend::deallocate(range_.device, block->data);
     block->owner = nullptr;
     block->data = nullptr;
   }
@@ -25,6 +33,7 @@ Arena::~Arena() {
 Tensor Arena::empty(Shape shape, DType dtype, Purpose purpose) {
   const std::size_t asked = static_cast<std::size_t>(shape.numel()) * size_of(dtype);
   const std::size_t bytes = std::max((asked + kAlignment - 1) / kAlignment * kAlignment, kAlignment);
+  void* const own = guarded_ ? backend::allocate(range_.device, asked) : nullptr;
   std::size_t offset;
   if (auto fit = free_by_size_.lower_bound({bytes, 0}); fit != free_by_size_.end()) {
     const auto [size, at] = *fit;
@@ -46,7 +55,7 @@ Tensor Arena::empty(Shape shape, DType dtype, Purpose purpose) {
         free_.erase(last);
       }
     }
-    if (offset + bytes > range_.committed) {
+    if (!guarded_ && offset + bytes > range_.committed) {
       try {
         backend::commit(range_, offset + bytes);
         ++growths_;
@@ -67,7 +76,7 @@ Tensor Arena::empty(Shape shape, DType dtype, Purpose purpose) {
     end_ = offset + bytes;
   }
   auto* block = new detail::Block;
-  block->data = range_.base ? range_.base + offset : nullptr;
+  block->data = guarded_ ? own : range_.base ? range_.base + offset : nullptr;
   block->bytes = bytes;
   block->offset = offset;
   block->device = range_.device;
@@ -92,6 +101,7 @@ Tensor Arena::empty(Shape shape, DType dtype, Purpose purpose) {
 void Arena::release(detail::Block* block) noexcept {
   std::size_t offset = block->offset, bytes = block->bytes;
   trace_ = mix(trace_, ~offset);
+  if (guarded_) backend::deallocate(range_.device, block->data);
   blocks_.erase(offset);
   live_ -= bytes;
   auto next = free_.lower_bound(offset);

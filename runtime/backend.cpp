@@ -63,8 +63,8 @@ double now_ms() {
 void* allocate(Device d, std::size_t bytes) {
   if (d.is_meta()) return nullptr;
   if (d.is_cuda()) return cuda::allocate(d.index, bytes);
-  void* p = std::aligned_alloc(256, (bytes + 255) / 256 * 256 + 256);
-  if (!p) throw_error<OutOfMemory>("the host has no ", bytes, " bytes left");
+  void* p = nullptr;
+  if (posix_memalign(&p, 256, bytes ? bytes : 1) != 0) throw_error<OutOfMemory>("the host has no ", bytes, " bytes left");
   return p;
 }
 void deallocate(Device d, void* p) noexcept {

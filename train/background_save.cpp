@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "models/weights/coverage.h"
+#include "runtime/io/io_remedy.h"
 #include "runtime/log.h"
+#include "train/agreed_failure.h"
 #include "train/plan.h"
 
 namespace mfl {
@@ -21,8 +23,8 @@ std::uint64_t BackgroundSave::staging_bytes(const std::vector<Tensor>& buffers) 
   return bytes;
 }
 
-BackgroundSave::BackgroundSave(const Stream& compute, std::vector<Tensor> buffers, std::function<void(const SavedCheckpoint&)> done)
-    : compute_(compute), buffers_(std::move(buffers)), done_(std::move(done)),
+BackgroundSave::BackgroundSave(const Stream& compute, std::vector<Tensor> buffers, SaveOptions options)
+    : compute_(compute), buffers_(std::move(buffers)), options_(std::move(options)),
       staging_(Tensor::pinned({static_cast<std::int64_t>(staging_bytes(buffers_))}, DType::u8, {"checkpoint staging"})),
       stream_(Stream::create(compute.device(), "checkpoint")), ready_(compute.device()), copied_(compute.device()),
       before_wait_(compute.device()), after_wait_(compute.device()) {
@@ -65,7 +67,8 @@ void BackgroundSave::start(std::filesystem::path path, std::int64_t number, std:
       const std::uint64_t bytes = write();
       return Written{seconds_since(copied), bytes};
     } catch (const std::filesystem::filesystem_error& e) {
-      throw_error<DataError>(e.path1().string(), ": ", e.code().message(), "; the checkpoint was not written, or an old one not removed.");
+      throw_error<DataError>(e.path1().string(), ": ", e.code().message(), "; the checkpoint was not written, older ones are unchanged.",
+                             io::io_remedy(e.code().value()));
     }
   });
   current_.stall_seconds = seconds_since(begin);
@@ -88,13 +91,32 @@ void BackgroundSave::poll() {
 void BackgroundSave::wait() {
   if (!writing_.valid()) return;
   SavedCheckpoint saved = current_;
-  const Written written = writing_.get();
+  failure_ = nullptr;
+  Written written{};
+  try {
+    written = writing_.get();
+  } catch (...) {
+    failure_ = std::current_exception();
+    if (options_.failed) options_.failed({saved.path, saved.number, cause_of(failure_)});
+    if (!options_.go_on) throw;
+    return;
+  }
   saved.write_seconds = written.seconds, saved.bytes = written.bytes;
   if (waited_) {
     after_wait_.synchronize();
     saved.stall_seconds += after_wait_.milliseconds_since(before_wait_) * 1e-3;
   }
-  done_(saved);
+  saved.verified = options_.verify;
+  if (options_.done) options_.done(saved);
+}
+
+std::exception_ptr BackgroundSave::finish() {
+  try {
+    wait();
+  } catch (...) {
+    return std::current_exception();
+  }
+  return failure_;
 }
 
 std::string disk_forecast(const std::filesystem::path& folder, std::int64_t checkpoints, std::uint64_t bytes, std::string_view remedy) {

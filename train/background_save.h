@@ -1,12 +1,15 @@
 // How a run's state gets to disk beside training, whatever the files look like: device buffers are copied to pinned host
 // memory by a stream of its own, which only the next update waits for; a thread of its own writes what is there. The next save
-// waits for the one before it. What goes wrong in the thread is thrown by the next call.
+// waits for the one before it. What goes wrong in the thread is reported, and thrown, by the next call; or only reported, where
+// training is to go on without that checkpoint.
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <functional>
 #include <future>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -26,11 +29,26 @@ struct SavedCheckpoint {
   bool verified = false;      // read back from the disk (--verify-checkpoints)
 };
 
+// A checkpoint that is not on disk, and why.
+struct FailedSave {
+  std::filesystem::path path;
+  std::int64_t number = 0;
+  std::string why;
+};
+
+// What a writer of checkpoints does beside writing.
+struct SaveOptions {
+  std::function<void(const SavedCheckpoint&)> done = {};
+  std::function<void(const FailedSave&)> failed = {};
+  bool go_on = false;    // after a failure; mfl.on_checkpoint_failure
+  bool verify = false;   // every file is read from the disk again, with its CRCs, before it has its name and an older one goes
+};
+
 class BackgroundSave {
  public:
   // `compute`: the stream on which the buffers change; must outlive this. Takes pinned host memory for one copy of the buffers at
   // once, so that no save does.
-  BackgroundSave(const Stream& compute, std::vector<Tensor> buffers, std::function<void(const SavedCheckpoint&)> done);
+  BackgroundSave(const Stream& compute, std::vector<Tensor> buffers, SaveOptions);
   ~BackgroundSave();   // waits; a failure is logged
   BackgroundSave(const BackgroundSave&) = delete;
   BackgroundSave& operator=(const BackgroundSave&) = delete;
@@ -40,8 +58,10 @@ class BackgroundSave {
   void start(std::filesystem::path path, std::int64_t number, std::function<std::uint64_t()> write);
   // Call before the buffers change: the stream waits for the copy, the host does not.
   void before_update();
-  void poll();   // reports a finished save to `done`, if there is one; throws what went wrong
+  void poll();   // reports a finished save, if there is one; throws what went wrong unless the run is to go on
   void wait();   // the same, for the save in progress
+  // The same at the end of a run, which a failure of the last save always is: why it failed, or null.
+  std::exception_ptr finish();
 
   // Elements of a buffer's copy from `first` on, for `write`.
   io::StoredTensor piece(std::size_t buffer, std::int64_t first, Shape) const;
@@ -54,7 +74,7 @@ class BackgroundSave {
   const Stream& compute_;
   std::vector<Tensor> buffers_;
   std::vector<std::uint64_t> first_byte_;   // of each buffer's copy
-  std::function<void(const SavedCheckpoint&)> done_;
+  SaveOptions options_;
   Tensor staging_;
   ConstView staged_;
   Stream stream_;
@@ -66,6 +86,7 @@ class BackgroundSave {
     std::uint64_t bytes;
   };
   std::future<Written> writing_;
+  std::exception_ptr failure_;   // of the last save
 };
 
 // A warning when `checkpoints` of `bytes` each do not fit beside what is in the folder; empty when they do, or nobody knows.

@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "runtime/io/atomic_folder.h"
-#include "runtime/io/byte_source.h"
+#include "runtime/io/atomic_file.h"
 #include "runtime/io/torch_file.h"
 #include "runtime/io/weight_file.h"
-#include "runtime/io/zip.h"
+#include "runtime/log.h"
 #include "train/torch_optimizer.h"
 
 namespace mfl {
@@ -28,6 +28,21 @@ std::vector<Tensor> state_of(const GslrmStage& stage) {
   std::vector<Tensor> all = {stage.params.values(), stage.optimizer->exp_avg(), stage.optimizer->exp_avg_sq()};
   for (const ParamStore* network : stage.networks.stores()) all.push_back(network->values());
   return all;
+}
+
+// Keeps `keep` of the checkpoints up to this pass; the newest and the best are among them. What cannot be removed stays, with a
+// warning: the new one is there.
+void prune(const fs::path& directory, std::int64_t pass, std::int64_t best, std::size_t keep) {
+  std::vector<CheckpointFile> all = list_checkpoints(directory);
+  std::erase_if(all, [&](const CheckpointFile& c) { return c.pass > pass; });
+  std::size_t left = all.size();
+  for (const CheckpointFile& c : all) {
+    if (left <= keep || c.pass == pass || c.pass == best) continue;
+    std::error_code bad;
+    if (!fs::remove(c.path, bad) && bad)
+      log_warning("the old checkpoint ", c.path.string(), " cannot be removed: ", bad.message(), ". It takes room until somebody removes it.");
+    --left;
+  }
 }
 
 }  // namespace
@@ -64,29 +79,19 @@ weights::LossNetworkSources network_sources(const GslrmConfig& c) {
 
 std::uint64_t CheckpointWriter::staging_bytes(const GslrmStage& stage) { return BackgroundSave::staging_bytes(state_of(stage)); }
 
-CheckpointWriter::CheckpointWriter(GslrmStage& stage, fs::path directory, std::function<void(const SavedCheckpoint&)> done, bool verify)
-    : stage_(stage), directory_(std::move(directory)), background_(stage.stream, state_of(stage), std::move(done)), verify_(verify) {}
+CheckpointWriter::CheckpointWriter(GslrmStage& stage, fs::path directory, SaveOptions options)
+    : stage_(stage), directory_(std::move(directory)), verify_(options.verify), background_(stage.stream, state_of(stage), std::move(options)) {
+  if (const int left = io::remove_partial_files(directory_, "ckpt_"); left > 0)
+    log_info(directory_.string(), ": removed ", left, " half-written checkpoint", left == 1 ? "" : "s", " of a run that was stopped");
+}
 
 void CheckpointWriter::save(const RunState& state, double learning_rate, const std::string& config_yaml, int keep) {
   const fs::path path = directory_ / checkpoint_name(state.passes);
   background_.start(path, state.passes, [directory = directory_, root = tree(state, learning_rate, config_yaml), path, keep,
-                                         best = state.best_pass, verify = verify_] {
-    io::write_torch_file(path, root);
-    if (verify) {
-      io::drop_cached_pages(path);
-      io::ZipReader(io::open_file(path)).verify();
-    }
-    const std::uint64_t bytes = fs::file_size(path);
-    if (keep > 0) {
-      std::vector<CheckpointFile> all = list_checkpoints(directory);
-      auto removable = [&](const CheckpointFile& f) { return f.pass != best && f.path != path; };
-      for (std::size_t i = 0, left = all.size(); i < all.size() && left > static_cast<std::size_t>(keep); ++i)
-        if (removable(all[i])) {
-          fs::remove(all[i].path);
-          --left;
-        }
-    }
-    return bytes;
+                                         pass = state.passes, best = state.best_pass, verify = verify_] {
+    io::write_torch_file(path, root, verify);
+    if (keep > 0) prune(directory, pass, best, static_cast<std::size_t>(keep));
+    return fs::file_size(path);
   });
 }
 

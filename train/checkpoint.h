@@ -12,7 +12,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,15 +36,16 @@ struct RunState {
 class CheckpointWriter {
  public:
   // Takes host memory for one copy of the state at once (staging_bytes), so that no save does.
-  // `verify`: every file is read from the disk again, with its CRCs, before an older one goes.
-  CheckpointWriter(GslrmStage&, std::filesystem::path directory, std::function<void(const SavedCheckpoint&)> done, bool verify = false);
+  // Removes what a killed run left half-written in the directory: nobody else may write there (runtime/io/sole_writer.h).
+  CheckpointWriter(GslrmStage&, std::filesystem::path directory, SaveOptions);
 
   // Queues the copy, and the writing behind it; waits for the save before. `keep` > 0: afterwards at most that many ckpt_*.pt
-  // remain, oldest first to go, the one of state.best_pass never.
+  // of this and earlier passes remain, oldest first to go, the one of state.best_pass never. Later ones are another run's.
   void save(const RunState&, double learning_rate, const std::string& config_yaml, int keep);
   void before_update() { background_.before_update(); }   // call before parameters or moments change
   void poll() { background_.poll(); }
   void wait() { background_.wait(); }
+  std::exception_ptr finish() { return background_.finish(); }
 
   static std::uint64_t staging_bytes(const GslrmStage&);   // parameters, moments and loss networks, f32
 
@@ -54,8 +54,8 @@ class CheckpointWriter {
 
   GslrmStage& stage_;
   std::filesystem::path directory_;
-  BackgroundSave background_;
   bool verify_;
+  BackgroundSave background_;
 };
 
 // ckpt_%016d.pt of a directory, oldest first.

@@ -140,6 +140,7 @@ void visit_keys(Visitor& v, Config& c) {
   v("mfl.max_skipped", o.max_skipped);
   v("mfl.stall_seconds", o.stall_seconds);
   v("mfl.keep_best", o.keep_best);
+  v("mfl.on_checkpoint_failure", o.on_checkpoint_failure);
   v("mfl.log_dir", o.log_dir);
   v("mfl.peak_tflops", o.peak_tflops);
   v("mfl.val_samples", o.val_samples);
@@ -294,6 +295,7 @@ void check_rest(const Rules& r, const GslrmConfig& c) {
   check_device(r, "mfl.device", o.device);
   r.one_of("mfl.compute", o.compute, {"auto", "bf16", "f32"});
   r.one_of("mfl.recompute", o.recompute, {"auto", "none", "block"});
+  r.one_of("mfl.on_checkpoint_failure", o.on_checkpoint_failure, {"stop", "continue"});
   r.one_of("mfl.lr_schedule", o.lr_schedule, {"cosine", "linear", "constant"});
   r.require(o.resume != "", "mfl.resume", "must be auto, never, or a file or folder.");
   r.require(o.overfit >= 0, "mfl.overfit", "must not be negative, got ", o.overfit, '.');

@@ -136,6 +136,7 @@ struct MflConfig {
   int max_skipped = 100;                   // stop after this many consecutive updates that were not applied
   double stall_seconds = 600;              // no progress for so long ends the run on all ranks; 0: no watch
   std::string keep_best = "psnr";          // validation metric whose best checkpoint is never deleted; none
+  std::string on_checkpoint_failure = "stop";   // a checkpoint that cannot be written: stop, continue without it
   std::string log_dir;                     // event files, JSON lines, merged configuration; empty: checkpoint_dir
   double peak_tflops = 0;                  // what MFU is a share of; 0: by device name
   int val_samples = 0;                     // samples of a validation; 0: all

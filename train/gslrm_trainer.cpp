@@ -19,6 +19,8 @@
 #include "train/loss_readback.h"
 #include "train/pictures.h"
 #include "train/plan.h"
+#include "train/resume_newest.h"
+#include "train/run_folders.h"
 #include "train/run_report.h"
 #include "train/schedule.h"
 #include "train/showcase.h"
@@ -67,23 +69,16 @@ RunState begin(GslrmStage& stage, const GslrmConfig& c, Communicator& comm, std:
   };
   const bool explicit_path = c.mfl.resume != "auto" && c.mfl.resume != "never";
   if (explicit_path) {
-    const fs::path p = newest_checkpoint(c.mfl.resume);
+    const fs::path p = comm.broadcast_text(newest_checkpoint(c.mfl.resume).string(), 0);
     if (p.empty())
       throw_error<ConfigError>("mfl.resume: there is no checkpoint at ", c.mfl.resume, "; use auto, never, or a ckpt_*.pt file");
     do_resume(p);
     return state;
   }
   if (c.mfl.resume == "auto" && !ck.force_resume_ckpt) {
-    auto all = list_checkpoints(ck.checkpoint_dir);
-    for (auto it = all.rbegin(); it != all.rend(); ++it) {   // newest first; an unreadable one is passed over, loudly
-      try {
-        do_resume(it->path);
-        return state;
-      } catch (const DataError& e) {
-        if (std::next(it) == all.rend()) throw;
-        log_warning("cannot resume from ", it->path.string(), ": ", e.what(), "\ntrying the one before it");
-      }
-    }
+    std::vector<fs::path> newest_first;
+    for (const CheckpointFile& f : list_checkpoints(ck.checkpoint_dir)) newest_first.insert(newest_first.begin(), f.path);
+    if (resume_first_that_fits(comm, newest_first, do_resume)) return state;
   }
   auto do_initialise = [&](const std::string& from) {
     const fs::path p = newest_checkpoint(from);
@@ -190,10 +185,8 @@ int Trainer::run(bool dry_run) {
 
   if (leader_) {
     const TrainingConfig::Checkpointing& ck = t.checkpointing;
-    writer_ = std::make_unique<CheckpointWriter>(stage_, ck.checkpoint_dir, [this](SavedCheckpoint c) {
-      c.verified = verify_checkpoints_;
-      report_.saved(c);
-    }, verify_checkpoints_);
+    writer_ = std::make_unique<CheckpointWriter>(stage_, ck.checkpoint_dir,
+                                                 save_options(report_, config_.mfl.on_checkpoint_failure, verify_checkpoints_));
     forecast_disk();
     if (t.logging.vis_every > 0) {
       const int image_size = stage_.spec.image_size, side = train_->options().crop_size;
@@ -305,10 +298,11 @@ int Trainer::run(bool dry_run) {
     }
   }
   watchdog.phase("end");
-  if (writer_) writer_->wait();
+  const std::exception_ptr unsaved = writer_ ? writer_->finish() : nullptr;
   show(/*wait=*/true);
   spent_.all = seconds_since(run_start);
   report_.end(state_.passes, spent_);
+  if (unsaved && code != kExitNotFinite) std::rethrow_exception(unsaved);   // the other ranks end with this one
   comm_.barrier();
   if (failure) std::rethrow_exception(failure);
   return code;
@@ -426,9 +420,9 @@ int train_gslrm(const GslrmConfig& config, Communicator& comm, const LaunchOptio
   std::size_t memory = launch.memory_bytes;
   if (memory == 0 && comm.device().is_cuda()) memory = device_info(comm.device()).memory_bytes;
   const MemoryPlan plan = plan_gslrm(config, memory);
+  HeldFolders held;
   if (comm.rank() == 0) {
-    fs::create_directories(config.log_dir());
-    fs::create_directories(config.training.checkpointing.checkpoint_dir);
+    held = hold_folders({config.training.checkpointing.checkpoint_dir, config.log_dir()});
     io::write_text_file(fs::path(config.log_dir()) / "config.yaml", write_merged(config));
     log_info("memory plan: ", human_bytes(plan.total()), " (state ", human_bytes(plan.state_bytes), ", activations ",
              human_bytes(plan.step_bytes), ", rasterizer ", human_bytes(plan.splat_bytes), ", validation's pictures ", human_bytes(plan.showcase_bytes), "); --plan shows it in detail");

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "build_info.h"
 #include "runtime/log.h"
@@ -27,6 +28,14 @@ void add(Json& to, const Pairs& pairs) {
 // Foreign bytes in a path must not throw here.
 std::string dumped(const Json& j) { return j.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
+// Whether a file ends within a line.
+bool is_unfinished(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
+  if (!in || in.tellg() <= 0) return false;
+  in.seekg(-1, std::ios::end);
+  return in.get() != '\n';
+}
+
 Json json_of(const LedgerCounts& c) {
   return {{"applied", c.applied}, {"clipped", c.clipped}, {"norm_skip", c.norm_skip}, {"non_finite", c.non_finite}};
 }
@@ -36,18 +45,35 @@ Json json_of(const LedgerCounts& c) {
 RunLog::RunLog(const std::filesystem::path& folder) : path_(folder / "log.jsonl") {
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
-  file_.open(path_, std::ios::app);
-  writing_ = true;
-  if (!file_) line("");
+}
+
+bool RunLog::put(const std::string& json) {
+  if (!file_.is_open()) {
+    errno = 0;
+    const bool unfinished = is_unfinished(path_);
+    file_.clear();
+    file_.open(path_, std::ios::app);
+    if (unfinished) file_ << '\n';
+  }
+  file_ << json << '\n' << std::flush;
+  if (file_) return true;
+  const int error = errno;
+  file_.close();
+  errno = error;
+  return false;
 }
 
 void RunLog::line(const std::string& json) {
-  if (!writing_) return;
-  file_ << json << '\n' << std::flush;
-  if (file_) return;
-  writing_ = false;
-  log_warning("cannot write the run log ", path_.string(), " (", std::strerror(errno),
-              "); training goes on without it.");
+  if (path_.empty()) return;
+  if (missing_ > 0) {   // one attempt a line, not more
+    Json gap = event_json("log_gap");
+    gap["lines"] = missing_;
+    if (put(dumped(gap))) missing_ = 0;
+  }
+  if (missing_ == 0 && put(json)) return;
+  ++missing_;
+  if (std::exchange(told_, true)) return;
+  log_warning("cannot write the run log ", path_.string(), " (", std::strerror(errno), "); training goes on, and lines are missing there.");
 }
 
 void RunLog::start(const RunHeader& h) {

@@ -2,7 +2,8 @@
 //
 // Every line has "event" (start, step, validation, checkpoint, alarm, end) and "time" (seconds since 1970). A resumed
 // run appends; its start line says at which pass, and lines of later passes that came before it are void. Numbers that
-// are not finite are null. Logging never stops training: a file that cannot be written is one warning.
+// are not finite are null. Logging never stops training: lines that cannot be written are one warning, and when the disk takes lines
+// again a line "log_gap" says how many are missing. A line that a killed run or a full disk left unfinished is closed first.
 #pragma once
 
 #include <cstdint>
@@ -65,9 +66,11 @@ class RunLog {
 
  private:
   void line(const std::string& json);
+  bool put(const std::string& json);
   std::filesystem::path path_;
   std::ofstream file_;
-  bool writing_ = false;
+  std::int64_t missing_ = 0;   // lines since the last one that was written
+  bool told_ = false;
 };
 
 // 64-bit FNV-1a as 16 hexadecimal digits: names a configuration or a list; no defence against forgery.

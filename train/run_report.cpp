@@ -92,7 +92,8 @@ void RunReport::shown(const Showcase::Shown& s) {
 void RunReport::end(std::int64_t pass, const Spent& s) {
   if (!leader_) return;
   const double share = (s.validation + s.pictures) / std::max(s.all, 1e-9);
-  log_.event("end", pass, {}, {{"seconds", s.all}, {"validation_seconds", s.validation}, {"pictures_seconds", s.pictures}, {"validation_share", share}});
+  log_.event("end", pass, {}, {{"seconds", s.all}, {"validation_seconds", s.validation}, {"pictures_seconds", s.pictures}, {"validation_share", share}, {"failed_checkpoints", double(failed_saves_)}});
+  if (failed_saves_ > 0) log_warning(failed_saves_, failed_saves_ == 1 ? " checkpoint was" : " checkpoints were", " not written in this run; the log says which, and why");
   log_info(fmt::format("the loop ran for {:.1f} s; validation took {:.2f} s and pictures {:.2f} s of it, {:.1f} %{}", s.all, s.validation, s.pictures, 100 * share,
                        share > 0.05 ? " (fewer of mfl.val_samples, or a larger validation.val_every, make it less)" : ""));
 }
@@ -109,6 +110,21 @@ void RunReport::saved(const SavedCheckpoint& c) {
            fmt::format(", {} in {:.2f} s; training waited {:.3f} s", c.verified ? "written and read back" : "written", c.write_seconds, c.stall_seconds));
   log_.event("checkpoint", c.number, {{"path", c.path.string()}, {"verified", c.verified ? "yes" : "no"}},
              {{"stall_seconds", c.stall_seconds}, {"write_seconds", c.write_seconds}, {"bytes", double(c.bytes)}});
+}
+
+SaveOptions save_options(RunReport& report, const std::string& on_failure, bool verify) {
+  const bool go_on = on_failure == "continue";
+  return {.done = [&report](const SavedCheckpoint& c) { report.saved(c); },
+          .failed = [&report, go_on](const FailedSave& f) { report.save_failed(f, go_on); },
+          .go_on = go_on, .verify = verify};
+}
+
+void RunReport::save_failed(const FailedSave& f, bool go_on) {
+  ++failed_saves_;
+  log_error("checkpoint ", f.path.string(), " was not saved: ", f.why,
+            go_on ? " Training goes on (mfl.on_checkpoint_failure: continue); what is learnt until the next checkpoint is at risk."
+                  : " The run ends here (mfl.on_checkpoint_failure: stop); the next start goes on from the newest checkpoint.");
+  log_.event("checkpoint_failed", f.number, {{"path", f.path.string()}, {"what", f.why}}, {{"failed", double(failed_saves_)}});
 }
 
 }  // namespace mfl

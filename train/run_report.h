@@ -42,6 +42,7 @@ class RunReport {
   // The caller saves what there is, then ends the run with this failure.
   void validation_failed(std::int64_t pass, std::exception_ptr);
   void saved(const SavedCheckpoint&);
+  void save_failed(const FailedSave&, bool go_on);   // counted; end() states how many
   // The run's length, and how much of it the loop spent on validation and on pictures.
   struct Spent {
     double all = 0, validation = 0, pictures = 0;   // seconds
@@ -58,7 +59,11 @@ class RunReport {
   Progress progress_;
   UpdateLedger ledger_;
   std::int64_t first_ = 0, total_ = 0;
+  std::int64_t failed_saves_ = 0;
   bool told_missing_ = false;
 };
+
+// What a run's writer of checkpoints does: reports, and on failure what mfl.on_checkpoint_failure says (stop or continue).
+SaveOptions save_options(RunReport&, const std::string& on_failure, bool verify);
 
 }  // namespace mfl

@@ -6,8 +6,10 @@
 #include <cerrno>
 #include <cstring>
 #include <system_error>
+#include <vector>
 
 #include "runtime/error.h"
+#include "runtime/io/io_remedy.h"
 
 namespace mfl::io {
 namespace {
@@ -19,7 +21,7 @@ AtomicFile::AtomicFile(std::filesystem::path target) : target_(std::move(target)
   const std::filesystem::path folder = target_.has_parent_path() ? target_.parent_path() : ".";
   std::error_code bad;
   std::filesystem::create_directories(folder, bad);
-  if (bad) throw_error<DataError>("The folder ", folder.string(), " cannot be made: ", bad.message(), ".");
+  if (bad) throw_error<DataError>("The folder ", folder.string(), " cannot be made: ", bad.message(), ".", io_remedy(bad.value()));
   // Beside the target, since rename does not cross file systems. The process id keeps two writers apart.
   temporary_ = folder / text('.', target_.filename().string(), '.', ::getpid(), ".partial");
   handle_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -40,7 +42,7 @@ void AtomicFile::failed(const char* what) const {
   const std::string room = ignored ? std::string("unknown") : text(space.available >> 20, " MiB");
   throw_error<DataError>(target_.string(), " was not written: ", temporary_.string(), ' ', what, " after ", position_,
                          " bytes: ", std::strerror(error), "; free space there: ", room,
-                         ". An older file of that name is unchanged.");
+                         ". An older file of that name is unchanged.", io_remedy(error));
 }
 
 void AtomicFile::write_through(std::uint64_t at, std::span<const std::byte> bytes) {
@@ -77,25 +79,47 @@ void AtomicFile::flush() {
   buffer_.clear();
 }
 
-void AtomicFile::commit() {
-  MFL_CHECK(handle_ >= 0, target_.string(), " was committed twice");
+void AtomicFile::sync() {
   flush();
   if (::fsync(handle_) != 0) failed("cannot be synced");
+}
+
+void AtomicFile::commit() {
+  MFL_CHECK(handle_ >= 0, target_.string(), " was committed twice");
+  sync();
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) failed("cannot be renamed");
   ::close(handle_);
   handle_ = -1;
-  // The new name must survive a power cut too. A file system that cannot sync a folder has nothing to offer here.
-  const int folder = ::open(temporary_.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder >= 0) {
-    ::fsync(folder);
-    ::close(folder);
-  }
+  sync_folder(temporary_.parent_path());
+}
+
+void sync_folder(const std::filesystem::path& path) {
+  const int folder = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return;
+  const bool failed = ::fsync(folder) != 0;
+  const int error = errno;
+  ::close(folder);
+  if (failed && (error == EIO || error == ENOSPC || error == EDQUOT || error == ESTALE))
+    throw_error<DataError>(path.string(), " cannot be synced to disk: ", std::strerror(error),
+                           ". What was written last there is whole now, but a power cut may take its name.", io_remedy(error));
 }
 
 void write_text_file(const std::filesystem::path& path, std::string_view text) {
   AtomicFile file(path);
   file.write(text);
   file.commit();
+}
+
+int remove_partial_files(const std::filesystem::path& folder, std::string_view prefix) {
+  int removed = 0;
+  std::error_code bad;
+  std::vector<std::filesystem::path> found;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, bad)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(text('.', prefix)) && name.ends_with(".partial") && entry.is_regular_file(bad)) found.push_back(entry.path());
+  }
+  for (const auto& p : found) removed += std::filesystem::remove(p, bad);
+  return removed;
 }
 
 }  // namespace mfl::io

@@ -1,7 +1,7 @@
 // A file that appears whole or not at all: bytes go to a temporary name beside the target; commit() flushes, syncs,
 // renames over the target and syncs the folder. Without commit the temporary file is removed and the old file stays.
 //
-// Errors are DataErrors with the path, the system's reason and the free space.
+// Errors are DataErrors with the path, the system's reason, the free space and what to do.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,8 @@ class AtomicFile {
 
   const std::filesystem::path& temporary() const { return temporary_; }
   void flush();   // every byte is in temporary() afterwards, so that it can be read back before commit
-  void commit();  // once, last
+  void sync();    // and on disk
+  void commit();  // syncs and renames; once, last
 
  private:
   [[noreturn]] void failed(const char* what) const;
@@ -41,7 +42,14 @@ class AtomicFile {
   int handle_ = -1;
 };
 
+// The names of a folder survive a power cut afterwards, where its file system offers that. Throws DataError where the disk fails.
+void sync_folder(const std::filesystem::path&);
+
 // A small text file (JSON, a marker) in one call.
 void write_text_file(const std::filesystem::path&, std::string_view text);
+
+// Temporary files for targets in `folder` whose names begin with `prefix`, which killed processes left, whoever they were; returns
+// how many went. None may be in use. What cannot be removed stays.
+int remove_partial_files(const std::filesystem::path& folder, std::string_view prefix);
 
 }  // namespace mfl::io

@@ -11,7 +11,9 @@
 #include <vector>
 
 #include "runtime/error.h"
+#include "runtime/io/atomic_file.h"
 #include "runtime/io/byte_source.h"
+#include "runtime/io/io_remedy.h"
 
 namespace mfl::io {
 namespace {
@@ -25,13 +27,12 @@ fs::path partial_name(const fs::path& target) {
   return parent_of(target) / text('.', target.filename().string(), '.', ::getpid(), kEnding);
 }
 
-// A file system that cannot sync a folder has nothing to offer; a file that cannot be synced is an error.
-void sync(const fs::path& path, bool folder) {
-  const int handle = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | (folder ? O_DIRECTORY : 0));
+void sync_file(const fs::path& path) {
+  const int handle = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   const bool bad = handle < 0 || ::fsync(handle) != 0;
   const int error = errno;
   if (handle >= 0) ::close(handle);
-  if (bad && !folder) throw_error<DataError>(path.string(), " cannot be synced to disk: ", std::strerror(error), ".");
+  if (bad) throw_error<DataError>(path.string(), " cannot be synced to disk: ", std::strerror(error), ".", io_remedy(error));
 }
 
 }  // namespace
@@ -42,7 +43,8 @@ AtomicFolder::AtomicFolder(fs::path target)
   std::error_code bad;
   fs::remove_all(temporary_, bad);
   fs::create_directories(temporary_, bad);
-  if (bad) throw_error<DataError>(target_.string(), " was not written: the folder ", temporary_.string(), " cannot be made: ", bad.message(), ".");
+  if (bad) throw_error<DataError>(target_.string(), " was not written: the folder ", temporary_.string(), " cannot be made: ", bad.message(), ".",
+                                  io_remedy(bad.value()));
 }
 
 AtomicFolder::~AtomicFolder() {
@@ -50,21 +52,41 @@ AtomicFolder::~AtomicFolder() {
   if (!committed_) fs::remove_all(temporary_, ignored);
 }
 
+void AtomicFolder::sync() {
+  for (const auto& entry : fs::recursive_directory_iterator(temporary_)) {
+    if (entry.is_directory()) sync_folder(entry.path());
+    else sync_file(entry.path());
+  }
+  sync_folder(temporary_);
+}
+
 void AtomicFolder::commit() {
   MFL_CHECK(!committed_, target_.string(), " was committed twice");
+  sync();
   std::error_code bad;
-  for (const auto& entry : fs::recursive_directory_iterator(temporary_)) sync(entry.path(), entry.is_directory());
-  sync(temporary_, true);
-  bool exchanged = false;
+  fs::path old;   // what was there before, under another name
   if (fs::exists(fs::symlink_status(target_, bad))) {
-    exchanged = ::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0;
-    if (!exchanged) remove_folder(target_);   // a file system without exchange
+    if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0) {
+      old = temporary_, committed_ = true;
+    } else {      // a file system without exchange
+      old = partial_name(target_.string() + ".old");
+      fs::remove_all(old, bad);
+      if (::rename(target_.c_str(), old.c_str()) != 0) not_renamed(target_, errno);
+    }
   }
-  if (!exchanged && ::rename(temporary_.c_str(), target_.c_str()) != 0)
-    throw_error<DataError>(target_.string(), " was not written: ", temporary_.string(), " cannot be renamed: ", std::strerror(errno), ".");
+  if (!committed_ && ::rename(temporary_.c_str(), target_.c_str()) != 0) {
+    const int error = errno;
+    if (!old.empty()) ::rename(old.c_str(), target_.c_str());
+    not_renamed(temporary_, error);
+  }
   committed_ = true;
-  sync(parent_of(target_), true);
-  if (exchanged) fs::remove_all(temporary_, bad);
+  sync_folder(parent_of(target_));
+  if (!old.empty()) fs::remove_all(old, bad);
+}
+
+void AtomicFolder::not_renamed(const fs::path& from, int error) const {
+  throw_error<DataError>(target_.string(), " was not written: ", from.string(), " cannot be renamed: ", std::strerror(error),
+                         ". An older folder of that name is unchanged.", io_remedy(error));
 }
 
 void remove_folder(const fs::path& folder) {
@@ -72,7 +94,7 @@ void remove_folder(const fs::path& folder) {
   std::error_code bad;
   fs::rename(folder, away, bad);
   if (!bad) fs::remove_all(away, bad);
-  if (bad) throw_error<DataError>(folder.string(), " cannot be removed: ", bad.message(), ".");
+  if (bad) throw_error<DataError>(folder.string(), " cannot be removed: ", bad.message(), ".", io_remedy(bad.value()));
 }
 
 int remove_partial_folders(const fs::path& parent, std::string_view prefix) {

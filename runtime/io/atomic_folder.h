@@ -2,7 +2,7 @@
 // Without commit the temporary folder is removed and the old one stays. A process that is killed leaves the temporary folder:
 // remove_partial_folders clears such away.
 //
-// Errors are DataErrors with the path and the system's reason.
+// Errors are DataErrors with the path, the system's reason and what to do.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +20,13 @@ class AtomicFolder {
   AtomicFolder& operator=(const AtomicFolder&) = delete;
 
   const std::filesystem::path& temporary() const { return temporary_; }
-  // Syncs every file and renames over the target, which may exist: it is exchanged in one step and then removed. Once, last.
+  void sync();     // every file is on disk afterwards, so that it can be read back from there before commit
+  // Syncs and renames over the target, which may exist: it is exchanged in one step and then removed. Once, last.
   void commit();
 
  private:
+  [[noreturn]] void not_renamed(const std::filesystem::path& from, int error) const;
+
   std::filesystem::path target_, temporary_;
   bool committed_ = false;
 };

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "runtime/io/atomic_folder.h"
 #include "runtime/io/pickle.h"
 #include "runtime/io/zip.h"
 
@@ -122,7 +123,7 @@ Value read_torch_file(Source source) {
 }
 Value read_torch_file(const std::filesystem::path& path) { return read_torch_file(open_file(path)); }
 
-void write_torch_file(const std::filesystem::path& path, const Value& root) {
+void write_torch_file(const std::filesystem::path& path, const Value& root, bool from_disk) {
   std::vector<const Storage*> order;
   std::unordered_map<const Storage*, std::string> keys;
   auto key_of = [&](const StoredTensor& t) {
@@ -149,6 +150,10 @@ void write_torch_file(const std::filesystem::path& path, const Value& root) {
   add_text("archive/version", "3\n");
   zip.finish();
   file.flush();
+  if (from_disk) {
+    file.sync();
+    drop_cached_pages(file.temporary());
+  }
   ZipReader(open_file(file.temporary())).verify();
   file.commit();
 }

@@ -15,7 +15,8 @@ Value read_torch_file(Source);
 bool is_torch_file(std::span<const std::byte> head);
 
 // A file that torch.load(weights_only=True) reads: streamed, read back and CRC-checked, then renamed into place.
-// Tensors that share a storage share it in the file too. The same tree gives the same bytes.
-void write_torch_file(const std::filesystem::path&, const Value&);
+// Tensors that share a storage share it in the file too. The same tree gives the same bytes. `from_disk`: the system is asked to
+// forget the written pages first, so that it is the disk that is read back.
+void write_torch_file(const std::filesystem::path&, const Value&, bool from_disk = false);
 
 }  // namespace mfl::io

@@ -82,7 +82,7 @@ class InferEndToEnd : public ::testing::Test {
                                              {"mfl.render.video_views", "4"}, {"mfl.render.video_size", "32"}}).config;
     GslrmStage stage(c, {.device = kCpu, .precision = Precision::of(DType::f32), .memory_bytes = std::size_t{1} << 30});
     gslrm::initialise(stage.stream, stage.params, 1);
-    CheckpointWriter writer(stage, *folder / "run", [](const SavedCheckpoint&) {});
+    CheckpointWriter writer(stage, *folder / "run", {});
     RunState state;
     state.passes = 4;
     writer.save(state, 0.001, write_merged(c), 0);

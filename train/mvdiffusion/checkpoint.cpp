@@ -1,7 +1,9 @@
 #include "train/mvdiffusion/checkpoint.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <utility>
@@ -25,7 +27,7 @@ using nlohmann::json;
 
 constexpr int kVersion = 1;
 constexpr const char *kWeights = "diffusion_pytorch_model.safetensors", *kOurs = "mfl.json";
-constexpr const char* kPrefix = "checkpoint-";
+constexpr const char *kPrefix = "checkpoint-", *kPipeline = "pipeckpts";
 
 // Buffers of a checkpoint in the order of state_of.
 enum Buffer : std::size_t { kValues, kExpAvg, kExpAvgSq, kAverage };
@@ -104,12 +106,14 @@ json manifest(const fs::path& root) {
 }
 
 // Throws DataError unless the disk holds what was written.
-void read_back(const fs::path& root, const json& written) {
-  io::drop_cached_pages(root);
-  const json found = manifest(root);
+void read_back(io::AtomicFolder& folder, const json& written) {
+  folder.sync();
+  io::drop_cached_pages(folder.temporary());
+  const json found = manifest(folder.temporary());
   for (const auto& [name, entry] : written.items())
     if (!found.contains(name) || found[name] != entry)
-      throw_error<DataError>((root / name).string(), " was written, but read back it is another: is the disk sound? Older checkpoints are kept.");
+      throw_error<DataError>((folder.temporary() / name).string(), " was written, but read back from the disk it is another: is the disk sound? ",
+                             "The checkpoint is not kept; older ones are.");
 }
 
 bool is_file(const fs::path& p) {
@@ -146,8 +150,12 @@ void prune(const fs::path& directory, std::int64_t step, std::int64_t best, std:
                 ": another run's. They are left alone; `resume_from_checkpoint: latest` would take the last of them.");
   for (std::size_t i = 0, left = all.size(); i < all.size() && left > static_cast<std::size_t>(std::max<std::int64_t>(limit, 1)); ++i) {
     if (all[i].step == step || all[i].step == best) continue;
-    io::remove_folder(all[i].path);
     --left;
+    try {
+      io::remove_folder(all[i].path);
+    } catch (const DataError& e) {   // the new one is there
+      log_warning("an old checkpoint takes room until somebody removes it: ", e.what());
+    }
   }
 }
 
@@ -168,10 +176,10 @@ std::string types_of(const io::WeightFile& file) {
 
 std::uint64_t CheckpointWriter::staging_bytes(const Trained& t) { return BackgroundSave::staging_bytes(state_of(t)); }
 
-CheckpointWriter::CheckpointWriter(Trained trained, fs::path directory, std::function<void(const SavedCheckpoint&)> done, bool verify)
-    : trained_(std::move(trained)), directory_(std::move(directory)), background_(trained_.stream, state_of(trained_), std::move(done)),
-      verify_(verify) {
-  if (const int left = io::remove_partial_folders(directory_, kPrefix); left > 0)
+CheckpointWriter::CheckpointWriter(Trained trained, fs::path directory, SaveOptions options)
+    : trained_(std::move(trained)), directory_(std::move(directory)), verify_(options.verify),
+      background_(trained_.stream, state_of(trained_), std::move(options)) {
+  if (const int left = io::remove_partial_folders(directory_, kPrefix) + io::remove_partial_folders(directory_, kPipeline); left > 0)
     log_info(directory_.string(), ": removed ", left, " half-written checkpoint", left == 1 ? "" : "s", " of a run that was stopped");
 }
 
@@ -213,8 +221,8 @@ void CheckpointWriter::save(const RunState& state, double learning_rate, double 
     ours["files"] = manifest(to);
     io::write_text_file(to / kOurs, ours.dump(2, ' ', false, json::error_handler_t::replace) + "\n");   // paths may be no UTF-8
     const std::uint64_t bytes = io::folder_bytes(to);
+    if (verify) read_back(folder, ours["files"]);
     folder.commit();
-    if (verify) read_back(target, ours["files"]);
     if (limit) prune(directory, step, best, *limit);
     return bytes;
   });
@@ -242,9 +250,8 @@ void CheckpointWriter::save_pipeline(const fs::path& source, const fs::path& tar
         throw_error<DataError>(target.string(), " was not written: the copy of ", (files.folder() / name).string(), " differs from it.");
     }
     const std::uint64_t bytes = io::folder_bytes(folder.temporary());
-    const json written = verify ? manifest(folder.temporary()) : json();
+    if (verify) read_back(folder, manifest(folder.temporary()));
     folder.commit();
-    if (verify) read_back(target, written);
     return bytes;
   });
 }
@@ -283,6 +290,23 @@ fs::path checkpoint_to_resume(const fs::path& directory, const std::optional<std
 }
 
 // ---- resuming ----
+
+void check_files(const fs::path& checkpoint) {
+  if (!is_file(checkpoint / kOurs)) return;
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> list(std::fopen((checkpoint / kOurs).c_str(), "r"), std::fclose);
+  const json ours = list ? json::parse(list.get(), nullptr, false) : json();
+  if (!ours.is_object() || !ours.contains("files") || !ours["files"].is_object())
+    throw_error<DataError>((checkpoint / kOurs).string(), " is damaged: it has no list of files.");
+  for (const auto& [name, written] : ours["files"].items()) {
+    const fs::path file = checkpoint / name;
+    if (file.extension() != ".safetensors") continue;
+    if (!is_file(file)) throw_error<DataError>(file.string(), " is missing.");
+    const json found = {{"bytes", fs::file_size(file)}, {"crc32", io::file_crc32(file)}};
+    if (found != written)
+      throw_error<DataError>(file.string(), " is damaged: it has ", found["bytes"], " bytes and the CRC-32 ", found["crc32"], ", but ",
+                             written.value("bytes", json()), " and ", written.value("crc32", json()), " were written.");
+  }
+}
 
 Resumed resume(const Trained& t, const fs::path& checkpoint) {
   const std::string name = checkpoint.string();

@@ -16,7 +16,6 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -49,9 +48,9 @@ struct RunState {
 
 class CheckpointWriter {
  public:
-  // `directory` holds the checkpoint-N. Removes what a killed run left half-written there.
-  // `verify`: what is written is read from the disk again, before an older one goes.
-  CheckpointWriter(Trained, std::filesystem::path directory, std::function<void(const SavedCheckpoint&)> done, bool verify = false);
+  // `directory` holds the checkpoint-N, and the pipeline of the end. Removes what a killed run left half-written there: nobody else
+  // may write to it (runtime/io/sole_writer.h).
+  CheckpointWriter(Trained, std::filesystem::path directory, SaveOptions);
 
   // Queues checkpoint-<state.step>. `learning_rate` is the next update's, `base_learning_rate` the schedule's; both without the
   // groups' factors. With `limit`, at most that many checkpoints of this and earlier steps remain afterwards, lowest step first
@@ -65,6 +64,7 @@ class CheckpointWriter {
   void before_update() { background_.before_update(); }   // before parameters, moments or the average change
   void poll() { background_.poll(); }
   void wait() { background_.wait(); }
+  std::exception_ptr finish() { return background_.finish(); }
 
   static std::uint64_t staging_bytes(const Trained&);      // also about a checkpoint's bytes on disk
 
@@ -73,8 +73,8 @@ class CheckpointWriter {
 
   Trained trained_;
   std::filesystem::path directory_;
-  BackgroundSave background_;
   bool verify_;
+  BackgroundSave background_;
 };
 
 // checkpoint-N of a directory, lowest step first.
@@ -87,6 +87,10 @@ std::vector<CheckpointFolder> list_checkpoints(const std::filesystem::path& dire
 // What `resume_from_checkpoint` names: null nothing; "latest" the highest step of the directory that is whole, nothing if there is
 // none; else that folder, or the one of that name in the directory. Throws ConfigError if it is neither.
 std::filesystem::path checkpoint_to_resume(const std::filesystem::path& directory, const std::optional<std::string>& resume_from_checkpoint);
+
+// Throws DataError unless the weights in a checkpoint of ours have the sizes and CRCs that were recorded when they were written: their
+// format has no checksums of its own, the other files' has. Nothing is known of Python's. Reads the files; one rank is enough.
+void check_files(const std::filesystem::path& checkpoint);
 
 // *Resume*: weights, moments, average, counters, of a checkpoint of ours (then bitwise) or of Python's. Throws DataError, with the
 // coverage table where names or shapes differ; nothing is taken before all of it was found to fit.

@@ -90,6 +90,7 @@ void visit_keys(Visitor& v, Config& c) {
   v("mfl.recompute", o.recompute);
   v("mfl.offload", o.offload);
   v("mfl.keep_best", o.keep_best);
+  v("mfl.on_checkpoint_failure", o.on_checkpoint_failure);
   v("mfl.log_dir", o.log_dir);
   v("mfl.overfit", o.overfit);
   v("mfl.max_skipped", o.max_skipped);
@@ -198,6 +199,7 @@ void check_own(const Rules& r, const TrainConfig::Mfl& o) {
   r.one_of("mfl.compute", o.compute, {"auto", "bf16", "f32"});
   r.one_of("mfl.recompute", o.recompute, {"auto", "none", "block"});
   r.one_of("mfl.offload", o.offload, {"none", "moments"});
+  r.one_of("mfl.on_checkpoint_failure", o.on_checkpoint_failure, {"stop", "continue"});
   r.require(o.overfit >= 0, "mfl.overfit", "must not be negative, got ", o.overfit, '.');
   r.require(o.max_skipped > 0, "mfl.max_skipped", "must be positive, not ", o.max_skipped, '.');
   r.require(o.print_every > 0, "mfl.print_every", "must be positive, not ", o.print_every, '.');

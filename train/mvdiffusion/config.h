@@ -100,6 +100,7 @@ struct TrainConfig {
     std::string recompute = "auto";               // auto (by gradient_checkpointing), none, block
     std::string offload = "none";                 // to host memory: none, moments (and the moving average)
     std::string keep_best = "psnr";               // validation metric, at the first guidance scale where it names none; none
+    std::string on_checkpoint_failure = "stop";   // a checkpoint that cannot be written: stop, continue without it
     std::string log_dir;                          // empty: logging_dir
     int overfit = 0;                              // > 0: train and validate on the first N objects, without augmentation
     int max_skipped = 100;                        // end after so many updates in a row that were not applied

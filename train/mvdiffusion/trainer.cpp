@@ -17,6 +17,8 @@
 #include "train/mvdiffusion/stage.h"
 #include "train/mvdiffusion/validation.h"
 #include "train/mvdiffusion/view_set.h"
+#include "train/resume_newest.h"
+#include "train/run_folders.h"
 #include "train/run_report.h"
 #include "train/signals.h"
 #include "train/training_data.h"
@@ -121,6 +123,7 @@ class Trainer {
   std::string start_ = "new";      // how the run began, for the record
   std::int64_t steps_per_epoch_ = 1, saved_step_ = -1, validated_step_ = -1;
   double peak_flops_ = 0;
+  RunReport::Spent spent_;
 };
 
 void Trainer::begin() {
@@ -130,27 +133,22 @@ void Trainer::begin() {
   };
   const std::optional<std::string>& from = config_.resume_from_checkpoint;
   const std::vector<CheckpointFolder> all = list_checkpoints(config_.model_dir());
-  std::vector<fs::path> candidates;
-  if (from == "latest")   // newest first; an unreadable one is passed over, loudly
-    for (auto it = all.rbegin(); it != all.rend(); ++it) candidates.push_back(it->path);
+  std::vector<fs::path> newest_first;
+  if (from == "latest")
+    for (auto it = all.rbegin(); it != all.rend(); ++it) newest_first.push_back(it->path);
   else if (from)
-    candidates.push_back(checkpoint_to_resume(config_.model_dir(), from));
-  for (std::size_t i = 0; i < candidates.size(); ++i) {
-    try {
-      const Resumed r = resume(trained(), candidates[i]);
-      say(r.table);
-      say(mfl::text("resume: from ", candidates[i].string(), " at step ", r.state.step, ", ", r.state.updates, " updates applied",
-                    r.ours ? "" : "; written by Python, which keeps no data position"));
-      state_ = r.state;
-      if (!r.ours) state_.data_step = std::uint64_t(state_.step) * std::uint64_t(config_.gradient_accumulation_steps);
-      start_ = "resumed from " + candidates[i].string();
-      break;
-    } catch (const DataError& e) {
-      if (i + 1 == candidates.size()) throw;
-      if (leader_) log_warning("cannot resume from ", candidates[i].string(), ": ", e.what(), "\ntrying the one before it");
-    }
-  }
-  if (candidates.empty()) {
+    newest_first.push_back(checkpoint_to_resume(config_.model_dir(), from));
+  const bool resumed = resume_first_that_fits(comm_, newest_first, [&](const fs::path& folder) {
+    if (leader_) check_files(folder);
+    const Resumed r = resume(trained(), folder);
+    say(r.table);
+    say(mfl::text("resume: from ", folder.string(), " at step ", r.state.step, ", ", r.state.updates, " updates applied",
+                  r.ours ? "" : "; written by Python, which keeps no data position"));
+    state_ = r.state;
+    if (!r.ours) state_.data_step = std::uint64_t(state_.step) * std::uint64_t(config_.gradient_accumulation_steps);
+    start_ = "resumed from " + folder.string();
+  });
+  if (!resumed) {
     start_ = "initialised from " + unet_folder(config_).string();
     say(mfl::text("initialise: UNet from ", unet_folder(config_).string(), ", step 0"));
     if (!all.empty() && leader_)
@@ -177,10 +175,8 @@ void Trainer::prepare_validation() {
 }
 
 void Trainer::make_writer() {
-  writer_ = std::make_unique<CheckpointWriter>(trained(), config_.model_dir(), [this](SavedCheckpoint c) {
-    c.verified = verify_checkpoints_;
-    report_.saved(c);
-  }, verify_checkpoints_);
+  writer_ = std::make_unique<CheckpointWriter>(trained(), config_.model_dir(),
+                                               save_options(report_, config_.mfl.on_checkpoint_failure, verify_checkpoints_));
 }
 
 int Trainer::run(bool dry_run) {
@@ -205,12 +201,13 @@ int Trainer::run(bool dry_run) {
     if (leader_ && !fs::exists(pipeline_folder() / "model_index.json")) {
       make_writer();
       writer_->save_pipeline(files_.folder(), pipeline_folder(), state_.step);
-      writer_->wait();
+      if (const std::exception_ptr unsaved = writer_->finish()) std::rethrow_exception(unsaved);
     }
     comm_.barrier();
     return kExitOk;
   }
   report_.start(header());
+  const auto run_start = std::chrono::steady_clock::now();
 
   if (leader_) {
     make_writer();
@@ -259,8 +256,17 @@ int Trainer::run(bool dry_run) {
     }
   }
   watchdog.phase("end");
-  if (state_.step == total && code == kExitOk && writer_) writer_->save_pipeline(files_.folder(), pipeline_folder(), state_.step);
-  if (writer_) writer_->wait();
+  std::exception_ptr unsaved;
+  if (writer_) {
+    unsaved = writer_->finish();   // the last checkpoint; the pipeline comes after it
+    if (state_.step == total && code == kExitOk && !unsaved) {
+      writer_->save_pipeline(files_.folder(), pipeline_folder(), state_.step);
+      unsaved = writer_->finish();
+    }
+  }
+  spent_.all = seconds_since(run_start);
+  report_.end(state_.step, spent_);
+  if (unsaved && code != kExitNotFinite) std::rethrow_exception(unsaved);   // the other ranks end with this one
   comm_.barrier();
   if (failure) std::rethrow_exception(failure);
   return code;
@@ -398,9 +404,9 @@ int train(const TrainConfig& config, Communicator& comm, const LaunchOptions& la
   if (memory == 0 && comm.device().is_cuda()) memory = device_info(comm.device()).memory_bytes;
   const PipelineFiles there(config.pretrained_model_name_or_path);   // a run needs it, a plan does not
   const MemoryPlan plan = plan_training(config);
+  HeldFolders held;
   if (comm.rank() == 0) {
-    fs::create_directories(config.model_dir());
-    fs::create_directories(config.log_dir());
+    held = hold_folders({config.model_dir(), config.log_dir()});
     io::write_text_file(config.model_dir() / "config.yaml", write_merged(config));
     log_info("memory plan: ", human_bytes(plan.total()), " (state ", human_bytes(plan.state_bytes), ", activations ",
              human_bytes(plan.step_bytes), "); --plan shows it in detail");

@@ -112,7 +112,7 @@ struct Small {
   }
   fs::path save(const fs::path& directory, std::optional<std::int64_t> limit = {}) {
     SavedCheckpoint last;
-    CheckpointWriter w(trained(), directory, [&](const SavedCheckpoint& c) { last = c; });
+    CheckpointWriter w(trained(), directory, {.done = [&](const SavedCheckpoint& c) { last = c; }});
     w.save(state, learning_rate(), 1e-2, "seed: 42\n", limit);
     w.before_update();
     w.wait();
@@ -186,7 +186,7 @@ TEST(MvCheckpoint, HoldsTheStateAtItsSave) {
   a.randomise(4);
   a.state.updates = 1;
   const auto before = a.everything();
-  CheckpointWriter w(a.trained(), folder.path(), [](const SavedCheckpoint&) {});
+  CheckpointWriter w(a.trained(), folder.path(), {});
   w.save(a.state, 1e-2, 1e-2, "", {});
   w.before_update();
   a.step();
@@ -536,7 +536,7 @@ TEST(MvCheckpoint, TheFinalPipelineIsTheFrozenComponentsAndTheAverage) {
   Small a;
   a.randomise(11);
   SavedCheckpoint saved;
-  CheckpointWriter w(a.trained(), folder / "run", [&](const SavedCheckpoint& c) { saved = c; });
+  CheckpointWriter w(a.trained(), folder / "run", {.done = [&](const SavedCheckpoint& c) { saved = c; }});
   w.save_pipeline(source, folder / "run" / "pipeckpts", 9);
   w.wait();
   EXPECT_EQ(saved.number, 9);
@@ -553,7 +553,7 @@ TEST(MvCheckpoint, TheFinalPipelineIsTheFrozenComponentsAndTheAverage) {
   MFL_EXPECT_THROW_WITH(w.save_pipeline(folder / "nowhere", at, 9), DataError, "does not exist");
   Small live(kCpu, DType::f32, 4, false);
   live.randomise(12);
-  CheckpointWriter(live.trained(), folder / "run", [](const SavedCheckpoint&) {}).save_pipeline(source, at, 10);
+  CheckpointWriter(live.trained(), folder / "run", {}).save_pipeline(source, at, 10);
   load_unet(b.s, b.store, at / "unet");
   EXPECT_EQ(b.get(b.store.values()), live.get(live.store.values()));
 }

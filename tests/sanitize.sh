@@ -15,6 +15,9 @@ cd "$work"
 export MFL_GUARD=1 OMP_NUM_THREADS=2
 options=(--tool "$tool" --error-exitcode 9 --print-limit 20)
 [[ $tool != racecheck && $tool != initcheck ]] || options+=(--kernel-name-exclude "regex=cutlass|cudnn|cublas|nvjet|gemm|xmma|splitK|nchw|nhwc")
+# The slow tools see one pass without validation; the others two, a checkpoint, a validation and its pictures.
+gslrm=(--set training.schedule.max_fwdbwd_passes=2)
+[[ $tool != racecheck && $tool != initcheck ]] || gslrm=(--set training.schedule.max_fwdbwd_passes=1 --set validation.enabled=false --set training.logging.vis_every=0)
 [[ $tool != racecheck ]] || options+=(--racecheck-report analysis)
 watched() {
   local log=$1
@@ -34,7 +37,7 @@ case $part in
   steps)
     "$build/mfl_data" scenes -o s.h5 --samples 4 --views 7 --image_size 32 --seed 5 >/dev/null
     watched gslrm "$build/mfl_train" "$root/configs/tiny.yaml" --device cuda --output g --set mfl.data.train=s.h5 --set mfl.data.val=s.h5 \
-      --set mfl.render.video=false --set validation.output_dir=v --set training.schedule.max_fwdbwd_passes=2
+      --set mfl.render.video=false --set validation.output_dir=v "${gslrm[@]}"
     "$build/mfl_convert" tiny-pipeline -o p --image_size 16 --widths 32 >/dev/null
     "$build/mfl_data" scenes -o m.h5 --samples 4 --views 6 --image_size 16 --seed 5 >/dev/null
     watched mvdiffusion "$build/mfl_train" "$root/configs/mouse_mvdiffusion.yaml" --device cuda --output m --set img_wh=16 \

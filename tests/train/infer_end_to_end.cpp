@@ -142,7 +142,7 @@ TEST_F(InferEndToEnd, AnImageBecomesAnAnimal) {
   ASSERT_EQ(run(a), kExitOk);
   const json j = json_of(at("one/provenance.json"));
   for (const auto& file : j.at("files")) EXPECT_TRUE(fs::exists(at("one") / file.get<std::string>())) << file;
-  for (const char* file : {"views/0_front.png", "views/5_front_left.png", "gaussians.ply", "turntable.png", "viewer.html", "views.json", "provenance.json"})
+  for (const char* file : {"views/0_front.png", "views/5_front_left.png", "gaussians.ply", "turntable.png", "viewer.html", "views.json", "provenance.json", "timings.json"})
     EXPECT_TRUE(fs::exists(at("one") / file)) << file;
 
   // Which stage made which view, of what, and how: as the files themselves say.

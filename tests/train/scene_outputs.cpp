@@ -12,6 +12,7 @@
 #include "tests/support/throws.h"
 #include "train/infer/scene_metrics.h"
 #include "train/infer/scene_report.h"
+#include "train/infer/timings.h"
 #include "train/turntable.h"
 
 namespace mfl::infer {
@@ -174,6 +175,19 @@ TEST(SceneReport, CountsHistogramsAndPictures) {
   EXPECT_NE(r.table().find("visibility"), std::string::npos);
   r.pictures(pictures(2, 3, 0), pictures(2, 3, 0));
   EXPECT_EQ(json::parse(r.json())["pictures"]["equal"], true);
+}
+
+TEST(InferTimings, AnImageIsAPlyAfterBothStagesWithoutWhatComesLater) {
+  Timings t;
+  t.add(Phase::load, 9), t.add(Phase::sampling, 4), t.add(Phase::gaussians, 0.5), t.add(Phase::ply, 0.25), t.add(Phase::viewer, 7);
+  t.views(2), t.scenes(1);
+  EXPECT_DOUBLE_EQ(t.to_ply(), 2 + 0.5 + 0.25);
+  const json j = json::parse(t.json());
+  EXPECT_EQ(j["image_to_ply"], 2.75);
+  EXPECT_EQ(j["seconds_an_object"]["sampling"], 2);
+  EXPECT_EQ(j["load"], 9);
+  EXPECT_FALSE(j["seconds_an_object"].contains("measure"));
+  EXPECT_NE(t.text().find("an image is a PLY 2.75 s later"), std::string::npos) << t.text();
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <future>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -44,11 +45,11 @@ std::optional<ordered_json> finished(const fs::path& folder, const ordered_json&
 }
 
 // [H, W, 3] f32 to 8 bits, rounded.
-void write_view(const fs::path& path, const Tensor& view) {
-  const Shape& s = view.shape();
+void write_view(const fs::path& path, ConstView view) {
+  const Shape& s = view.shape;
   std::vector<std::uint8_t> bytes(static_cast<std::size_t>(view.numel()));
   for (std::int64_t i = 0; i < view.numel(); ++i)
-    bytes[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(std::lround(255 * std::clamp(view.data<float>()[i], 0.0f, 1.0f)));
+    bytes[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(std::lround(255 * std::clamp(view.as<float>()[i], 0.0f, 1.0f)));
   io::write_png(path, {static_cast<int>(s[1]), static_cast<int>(s[0]), 3}, bytes.data());
 }
 
@@ -103,9 +104,16 @@ Generated generate_views(ViewPipeline& pipeline, const ViewSet& set, Communicato
     const std::size_t count = std::min(static_cast<std::size_t>(pipeline.batch()), missing.size() - first);
     std::vector<ViewSample> samples;
     std::vector<ViewPipeline::Request> requests;
-    for (std::size_t k = 0; k < count; ++k) samples.push_back(set.sample(missing[first + k]));
+    {
+      const Timed timed(o.timings, Phase::input);
+      for (std::size_t k = 0; k < count; ++k) samples.push_back(set.sample(missing[first + k]));
+    }
     for (const ViewSample& s : samples) requests.push_back({s.reference, s.noise, s.prompts});
-    const Tensor all = pipeline.sample(requests, o.sampler, o.seed);
+    const Tensor all = [&] {
+      const Timed timed(o.timings, Phase::sampling);
+      return pipeline.sample(requests, o.sampler, o.seed);
+    }();
+    const Timed timed(o.timings, Phase::views);
     for (std::size_t k = 0; k < count; ++k) {
       const ViewSample& s = samples[k];
       const Shape& shape = all.shape();
@@ -114,16 +122,18 @@ Generated generate_views(ViewPipeline& pipeline, const ViewSet& set, Communicato
       std::error_code none;
       fs::remove(to / "views.json", none);   // until all of it is new
       ordered_json list = ordered_json::array();
+      std::vector<std::future<void>> writing;   // of pictures, a thread each; joined before the file that says they are there
       for (std::int64_t v = 0; v < shape[1]; ++v) {
         const int prompt = s.prompts[static_cast<std::size_t>(v)];
-        write_view(to / view_file(v, prompt), views.rows(v, 1).reshape({shape[2], shape[3], 3}));
+        const Tensor view = views.rows(v, 1).reshape({shape[2], shape[3], 3});   // a part of `views`: its memory stays
+        writing.push_back(std::async(std::launch::async, write_view, to / view_file(v, prompt), ConstView(view)));
         list.push_back({{"file", view_file(v, prompt)}, {"slot", v}, {"prompt", prompt}, {"view", mvdiffusion::kPromptSlots[static_cast<std::size_t>(prompt)].name}});
         if (s.truth) {
           const double db = psnr(views, s.truth, v);
           list.back()["psnr"] = std::isfinite(db) ? ordered_json(db) : ordered_json();
         }
       }
-      write_panel(to / "grid.png", draw(s, views));
+      writing.push_back(std::async(std::launch::async, [file = to / "grid.png", grid = draw(s, views)] { write_panel(file, grid); }));
       ordered_json j = {{"name", s.name}, {"settings", settings}, {"source", source(missing[first + k])}, {"noise", s.noise}, {"origin", ordered_json::parse(s.origin)}, {"views", list}};
       if (s.truth) {
         Metrics metrics = view_metrics(views, s);
@@ -136,10 +146,12 @@ Generated generate_views(ViewPipeline& pipeline, const ViewSet& set, Communicato
         }
         j["metrics"] = as_json(metrics);
       }
+      for (std::future<void>& w : writing) w.get();
       io::write_text_file(to / "views.json", j.dump(2) + "\n");
     }
     if (comm.rank() == 0) progress.show(before + static_cast<std::int64_t>(first + count), total, before);
   }
+  if (o.timings) o.timings->views(static_cast<std::int64_t>(missing.size()));
   Generated g;
   for (std::int64_t n : comm.gather(static_cast<std::int64_t>(missing.size()))) g.made += n;
   g.finished_before = set.size - g.made;

@@ -14,6 +14,7 @@
 #include "models/mvdiffusion/view_pipeline.h"
 #include "models/perceptual/lpips.h"
 #include "runtime/comm/communicator.h"
+#include "train/infer/timings.h"
 #include "train/mvdiffusion/validation.h"
 
 namespace mfl::infer {
@@ -25,6 +26,7 @@ struct GenerateOptions {
   std::string settings;             // JSON object: what else all views follow from (pipeline, prompts, ..)
   std::function<std::string(std::int64_t)> source = {};   // of an object: a hash of its pixels; an object is made anew where it changed
   bool in_place = false;            // a set of one object: its files lie in `folder` itself
+  Timings* timings = nullptr;
 };
 
 struct Generated {

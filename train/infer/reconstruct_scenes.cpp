@@ -100,28 +100,42 @@ class Writer {
     }
 
     const float modifier = model_.spec().scaling_modifier;
-    const Gaussians all = model_.reconstruct(s.image, s.cameras);
-    ordered_json metrics;
-    if (s.truth) metrics = measure(s, all);
-    const Gaussians host = model_.to_host(all);
-    SceneReport report(host, modifier);
-    const Gaussians kept = trimmed(s, all, host, report), on_device = model_.to_device(kept);
-    gslrm::write_ply(to / "gaussians.ply", kept, {.scaling_modifier = modifier, .layout = o_.ply});
+    const auto timed = [&](Phase phase, auto&& work) {
+      const Timed here(o_.timings, phase);
+      return work();
+    };
+    Gaussians all;
+    const Gaussians host = timed(Phase::gaussians, [&] {
+      all = model_.reconstruct(s.image, s.cameras);
+      return model_.to_host(all);
+    });
+    std::optional<SceneReport> report;
+    const Gaussians kept = timed(Phase::trim, [&] {
+      report.emplace(host, modifier);
+      return trimmed(s, all, host, *report);
+    });
+    timed(Phase::ply, [&] { gslrm::write_ply(to / "gaussians.ply", kept, {.scaling_modifier = modifier, .layout = o_.ply}); });
     files.push_back("gaussians.ply");
+    ordered_json metrics;
+    if (s.truth) metrics = timed(Phase::measure, [&] { return measure(s, all); });
+    const Gaussians on_device = model_.to_device(kept);
     if (kept.xyz.shape()[0] == 0) log_warning((to / "gaussians.ply").string(), " is empty: nothing is left of ", host.xyz.shape()[0], " Gaussians.");
-    if (o_.splat) {
-      gslrm::write_splat(to / "gaussians.splat", kept, modifier);
-      files.push_back("gaussians.splat");
-    }
-    if (o_.spz) {
-      gslrm::write_spz(to / "gaussians.spz", kept, {.scaling_modifier = modifier});
-      files.push_back("gaussians.spz");
-    }
-    io::write_text_file(to / "gaussians.json", ordered_json::parse(report.json()).dump(2) + "\n");
+    timed(Phase::formats, [&] {
+      if (o_.splat) {
+        gslrm::write_splat(to / "gaussians.splat", kept, modifier);
+        files.push_back("gaussians.splat");
+      }
+      if (o_.spz) {
+        gslrm::write_spz(to / "gaussians.spz", kept, {.scaling_modifier = modifier});
+        files.push_back("gaussians.spz");
+      }
+    });
+    io::write_text_file(to / "gaussians.json", ordered_json::parse(report->json()).dump(2) + "\n");
     files.push_back("gaussians.json");
-    if (o_.in_place && (o_.crop_animal || o_.prune_visibility)) log_info("what is left of the Gaussians:\n", report.table());
-    for (const std::string& file : turntables(s, on_device, to)) files.push_back(file);
+    if (o_.in_place && (o_.crop_animal || o_.prune_visibility)) log_info("what is left of the Gaussians:\n", report->table());
+    for (const std::string& file : timed(Phase::turntable, [&] { return turntables(s, on_device, to); })) files.push_back(file);
     if (o_.viewer) {
+      const Timed here(o_.timings, Phase::viewer);
       gslrm::write_viewer(to / "viewer.html", kept, s.cameras, {.title = s.name, .camera_names = s.view_names, .background = {float(s.background[0]), float(s.background[1]), float(s.background[2])}, .scaling_modifier = model_.spec().scaling_modifier});
       files.push_back("viewer.html");
     }
@@ -129,6 +143,7 @@ class Writer {
       io::write_text_file(to / "metrics.json", metrics.dump(2) + "\n");
       files.push_back("metrics.json");
     }
+    const Timed here(o_.timings, Phase::provenance);
     io::write_text_file(to / kDone, provenance(s, source, views, files, host.xyz.shape()[0], kept.xyz.shape()[0], metrics).dump(2) + "\n");
   }
 
@@ -256,10 +271,15 @@ Reconstructed reconstruct_scenes(Reconstructor& model, const SceneSet& set, Comm
   Writer writer(model, o, settings, hashes, lpips);
   for (std::size_t k = 0; k < missing.size(); ++k) {
     const std::int64_t i = missing[k];
-    writer.make(set.scene(i), set.source(i), folder_of(o, set, i));
+    const Scene scene = [&] {
+      const Timed timed(o.timings, Phase::scene);
+      return set.scene(i);
+    }();
+    writer.make(scene, set.source(i), folder_of(o, set, i));
     if (comm.rank() == 0) progress.show(before + static_cast<std::int64_t>(k) + 1, total, before);
   }
 
+  if (o.timings) o.timings->scenes(static_cast<std::int64_t>(missing.size()));
   Reconstructed r;
   for (std::int64_t n : comm.gather(static_cast<std::int64_t>(missing.size()))) r.made += n;
   r.finished_before = set.size - r.made;

@@ -22,6 +22,7 @@
 #include "train/infer/file_hashes.h"
 #include "train/infer/reconstruct.h"
 #include "train/infer/scene.h"
+#include "train/infer/timings.h"
 #include "train/run_log.h"
 #include "train/turntable.h"
 
@@ -49,6 +50,7 @@ struct SceneOutputs {
     std::filesystem::path file;
   };
   std::vector<Checkpoint> checkpoints = {};   // for the provenance, with their SHA-256
+  Timings* timings = nullptr;
 };
 
 struct Reconstructed {

@@ -10,6 +10,7 @@
 #include "data/dataset.h"
 #include "data/sha256.h"
 #include "models/weights/loss_networks.h"
+#include "runtime/io/atomic_file.h"
 #include "runtime/log.h"
 #include "train/infer/frames.h"
 #include "train/infer/generate.h"
@@ -138,6 +139,7 @@ class Run {
   std::shared_ptr<const data::ViewReader> reader_;   // of --dataset
   ViewSetOptions view_rule_;
   FileHashes hashes_;
+  Timings timings_;
 };
 
 void Run::check_arguments() const {
@@ -252,16 +254,21 @@ ViewSet Run::packed_set(std::int64_t side, int views, ordered_json& settings, Ge
 
 std::optional<SceneSet> Run::make_views(Communicator& comm, int& code) {
   views_options_.device = comm.device();
+  std::optional<Timed> loading(std::in_place, &timings_, Phase::load);
   ViewPipeline pipeline(*pipeline_, views_options_);
+  loading.reset();
   GenerateOptions g;
+  g.timings = &timings_;
   g.sampler = sampler_, g.seed = a_.seed, g.folder = a_.out;
   const fs::path unet = a_.unet.empty() ? pipeline_->component("unet") : mvdiffusion::component_folder(a_.unet, "unet");
   ordered_json settings = {{"pipeline", clean(pipeline_->folder()).string()}, {"unet", identity(mvdiffusion::component_weights(unet))},
                            {"prompts", clean(views_options_.prompts).string()}, {"compute", a_.compute}, {"encoders", a_.encoders}, {"background", background_name_}};
   if (lpips()) settings["lpips"] = {a_.vgg16, a_.lpips};
+  std::optional<Timed> reading(std::in_place, &timings_, Phase::input);
   ViewSet set = !a_.images.empty()     ? image_set(pipeline.image_size(), g)
                 : !a_.sequence.empty() ? frame_set(pipeline.image_size(), g)
                                        : packed_set(pipeline.image_size(), static_cast<int>(pipeline.views()), settings, g);
+  reading.reset();
   g.settings = settings.dump();
   if (a_.rank_references) {
     const std::vector<ReferenceScore> scores = rank_references(pipeline, reader_, view_rule_, comm, g);
@@ -308,8 +315,12 @@ SceneSet Run::scenes_without_views() {
 int Run::reconstruct(const SceneSet& scenes, Communicator& comm) {
   ReconstructorOptions o = reconstructor_options();
   o.device = comm.device();
+  std::optional<Timed> loading(std::in_place, &timings_, Phase::load);
   Reconstructor model(gslrm_->config, o);
   const weights::Coverage coverage = model.load(gslrm_->checkpoint);
+  model.stream().synchronize();
+  loading.reset();
+  outputs_.timings = &timings_;
   if (comm.rank() == 0) {
     log_info(coverage.table());
     log_info("initialise: weights from ", gslrm_->checkpoint.string(), "; the model as ", gslrm_->config_source, " says");
@@ -335,14 +346,18 @@ int Run::run(Communicator& comm) {
     hashes_.start(gslrm_->checkpoint);
   }
   std::optional<SceneSet> scenes;
+  int code = kExitOk;
   if (pipeline_) {
-    int code = kExitOk;
     scenes = make_views(comm, code);   // its memory is free again
-    if (!scenes) return code;
   } else {
     scenes = scenes_without_views();
   }
-  return reconstruct(*scenes, comm);
+  if (scenes) code = reconstruct(*scenes, comm);
+  if (comm.rank() == 0 && !timings_.empty()) {
+    std::cout << timings_.text() << std::endl;
+    io::write_text_file(fs::path(a_.out) / "timings.json", timings_.json() + "\n");
+  }
+  return code;
 }
 
 }  // namespace

@@ -4,10 +4,14 @@
 #include <cstring>
 #include <exception>
 #include <filesystem>
+#include <memory>
 #include <set>
 
 #include "data/deflate.h"
 #include "data/hdf5_tools.h"
+#include "runtime/io/atomic_file.h"
+#include "runtime/io/io_remedy.h"
+#include "runtime/io/sole_writer.h"
 
 namespace mfl::data {
 namespace {
@@ -117,6 +121,7 @@ PackedView pack_view(const View& v) {
 
 struct ViewWriter::Impl {
   std::string path, part;
+  std::unique_ptr<io::SoleWriter> sole;   // nobody else writes this file meanwhile
   PackInfo info;
   Handle file, images, low_images;
   std::int64_t written = 0;
@@ -168,6 +173,7 @@ ViewWriter::ViewWriter(const std::string& path, PackInfo info, bool overwrite) :
   if (i.width < 1 || i.width > kMaxSide || i.height < 1 || i.height > kMaxSide || i.max_views > kMaxViews)
     throw_error<DataError>(path, ": ", i.max_views, " views of ", i.width, " x ", i.height, " are more than the format holds");
   if (!overwrite && fs::exists(path)) throw_error<DataError>(path, ": exists already. Remove it, or pass --overwrite");
+  w.sole = io::SoleWriter::of_file(path, "mfl_data");
   const Lock lock;
   // HDF5 1.10's own format: its metadata have checksums, which the reader insists on.
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
@@ -352,9 +358,11 @@ void ViewWriter::finish() {
     w.images = {}, w.low_images = {}, w.file = {};
   }
   { const ViewReader check(w.part); }
+  io::sync_file(w.part);
   std::error_code error;
   fs::rename(w.part, w.path, error);
-  if (error) throw_error<DataError>(w.path, ": the finished file cannot be renamed: ", error.message());
+  if (error) throw_error<DataError>(w.path, ": the finished file cannot be renamed: ", error.message(), ".", io::io_remedy(error.value()));
+  io::sync_folder(fs::path(w.path).has_parent_path() ? fs::path(w.path).parent_path() : fs::path("."));
   w.finished = true;
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/io/atomic_file.h"
+
 namespace mfl {
 
 HeldFolders hold_folders(std::vector<std::filesystem::path> folders) {
@@ -14,7 +16,10 @@ HeldFolders hold_folders(std::vector<std::filesystem::path> folders) {
   std::sort(folders.begin(), folders.end());      // two runs into the same folders meet at the same one first
   folders.erase(std::unique(folders.begin(), folders.end()), folders.end());
   HeldFolders held;
-  for (const auto& f : folders) held.push_back(io::SoleWriter::of_folder(f, "mfl_train"));
+  for (const auto& f : folders) {
+    held.push_back(io::SoleWriter::of_folder(f, "mfl_train"));
+    io::remove_partial_files(f, "config.yaml");   // of a killed run; its checkpoints are the writer's
+  }
   return held;
 }
 

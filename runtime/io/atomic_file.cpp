@@ -93,6 +93,14 @@ void AtomicFile::commit() {
   sync_folder(temporary_.parent_path());
 }
 
+void sync_file(const std::filesystem::path& path) {
+  const int handle = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const bool bad = handle < 0 || ::fsync(handle) != 0;
+  const int error = errno;
+  if (handle >= 0) ::close(handle);
+  if (bad) throw_error<DataError>(path.string(), " cannot be synced to disk: ", std::strerror(error), ".", io_remedy(error));
+}
+
 void sync_folder(const std::filesystem::path& path) {
   const int folder = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (folder < 0) return;

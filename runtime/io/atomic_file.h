@@ -42,6 +42,8 @@ class AtomicFile {
   int handle_ = -1;
 };
 
+// The bytes of a file survive a power cut afterwards. Throws DataError.
+void sync_file(const std::filesystem::path&);
 // The names of a folder survive a power cut afterwards, where its file system offers that. Throws DataError where the disk fails.
 void sync_folder(const std::filesystem::path&);
 

@@ -27,14 +27,6 @@ fs::path partial_name(const fs::path& target) {
   return parent_of(target) / text('.', target.filename().string(), '.', ::getpid(), kEnding);
 }
 
-void sync_file(const fs::path& path) {
-  const int handle = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  const bool bad = handle < 0 || ::fsync(handle) != 0;
-  const int error = errno;
-  if (handle >= 0) ::close(handle);
-  if (bad) throw_error<DataError>(path.string(), " cannot be synced to disk: ", std::strerror(error), ".", io_remedy(error));
-}
-
 }  // namespace
 
 AtomicFolder::AtomicFolder(fs::path target)

@@ -223,6 +223,19 @@ TEST(PackedFile, AnInterruptedWriterLeavesNothing) {
   EXPECT_FALSE(fs::exists(folder / "half.h5.part"));
 }
 
+TEST(PackedFile, TwoWritersOfOneFileAreOneTooMany) {
+  const TempFolder folder;
+  PackInfo info;
+  info.width = info.height = 8, info.samples = 1, info.max_views = 1;
+  SceneOptions o;
+  o.views = 1, o.image_size = 8;
+  ViewWriter first(folder / "set.h5", info, false);
+  EXPECT_TRUE(mentions(message_of([&] { ViewWriter(folder / "set.h5", info, true); }), {"set.h5 is in use by mfl_data", "process"}));
+  first.add(make_scene(o, 0));
+  first.finish();
+  EXPECT_EQ(ViewReader(folder / "set.h5").size(), 1);
+}
+
 // ---- sample folders ----
 
 class Folders : public ::testing::Test {

@@ -11,6 +11,7 @@
 #include "data/sha256.h"
 #include "models/weights/loss_networks.h"
 #include "runtime/io/atomic_file.h"
+#include "runtime/io/sole_writer.h"
 #include "runtime/log.h"
 #include "train/infer/frames.h"
 #include "train/infer/generate.h"
@@ -370,7 +371,12 @@ int run(const Arguments& a) {
   else wanted = parse_device(a.device);
   const auto comm = make_communicator(wanted);
   set_log_rank(comm->rank(), comm->size());
-  return run_rank(*comm, [&] { return run.run(*comm); });
+  return run_rank(*comm, [&] {
+    std::unique_ptr<io::SoleWriter> sole;
+    if (comm->rank() == 0) sole = io::SoleWriter::of_folder(a.out, "mfl_infer");
+    comm->barrier();   // no rank writes before the folder is theirs
+    return run.run(*comm);
+  });
 }
 
 }  // namespace mfl::infer

@@ -71,8 +71,11 @@ fs::path newest_checkpoint(const fs::path& p) {
 weights::LossNetworkSources network_sources(const GslrmConfig& c) {
   const auto& ck = c.training.checkpointing;
   weights::LossNetworkSources s{.vgg19 = c.mfl.weights.vgg19, .vgg16 = c.mfl.weights.vgg16, .lpips = c.mfl.weights.lpips};
-  for (const std::string& from : {c.mfl.resume == "auto" ? ck.checkpoint_dir : c.mfl.resume == "never" ? std::string() : c.mfl.resume,
-                                  c.mfl.init, ck.resume_ckpt})
+  if (c.mfl.resume == "auto") {   // a run that passes over a damaged one finds them in the one before
+    auto all = list_checkpoints(ck.checkpoint_dir);
+    for (auto it = all.rbegin(); it != all.rend(); ++it) s.checkpoints.push_back(it->path.string());
+  }
+  for (const std::string& from : {c.mfl.resume == "auto" || c.mfl.resume == "never" ? std::string() : c.mfl.resume, c.mfl.init, ck.resume_ckpt})
     if (const fs::path p = from.empty() ? fs::path{} : newest_checkpoint(from); !p.empty()) s.checkpoints.push_back(p.string());
   return s;
 }

@@ -189,25 +189,34 @@ std::vector<std::string> published_names(std::string_view parameter) {
 
 void load_loss_networks(const Stream& stream, ParamStore& store, const LossNetworkSources& sources) {
   Files files;
+  LossNetworkSources left = sources;   // without the checkpoints that turn out damaged
   for (const Part& part : kParts) {
     const std::vector<Param*> params = params_of(part, store);
-    if (params.empty()) continue;
-    const Source source = find_source(part, params, sources, files);
-    if (!source.found())
-      throw_error<DataError>(part.use, " needs ", how_to_get(part, source), "; with the loss weight 0 and no key it is left out).");
-    if (source.seed) {
-      fill_formula(stream, params, part, *source.seed);
-      log_warning("Made-up values for ", part.what, " (", part.key, " is ", given(sources, part),
-                  "): the loss and metric compare only within this project.");
-      continue;
+    for (bool loaded = params.empty(); !loaded;) {
+      const Source source = find_source(part, params, left, files);
+      if (!source.found())
+        throw_error<DataError>(part.use, " needs ", how_to_get(part, source), "; with the loss weight 0 and no key it is left out).");
+      if (source.seed) {
+        fill_formula(stream, params, part, *source.seed);
+        log_warning("Made-up values for ", part.what, " (", part.key, " is ", given(sources, part),
+                    "): the loss and metric compare only within this project.");
+        break;
+      }
+      try {
+        for (std::size_t k = 0; k < params.size(); ++k)
+          load_parameter(stream, *params[k], *source.tensors[k], text(source.place, ": ", params[k]->name));
+        loaded = true;
+      } catch (const DataError& e) {
+        if (std::erase(left.checkpoints, source.place) == 0) throw;
+        log_warning("weights of ", part.what, " cannot be read from ", source.place, ": ", e.what(), "\ntrying another source");
+        continue;
+      }
+      log_info("Weights of ", part.what, ": ", params.size(), " tensors from ", source.place);
+      if (part.seed == 19 && files.open(source.place).find("features.0.weight"))
+        log_warning(source.place,
+                    " is torchvision's VGG19, which was trained on other input scaling than MatConvNet's: the perceptual "
+                    "loss differs from the published one.");
     }
-    for (std::size_t k = 0; k < params.size(); ++k)
-      load_parameter(stream, *params[k], *source.tensors[k], text(source.place, ": ", params[k]->name));
-    log_info("Weights of ", part.what, ": ", params.size(), " tensors from ", source.place);
-    if (part.seed == 19 && files.open(source.place).find("features.0.weight"))
-      log_warning(source.place,
-                  " is torchvision's VGG19, which was trained on other input scaling than MatConvNet's: the perceptual "
-                  "loss differs from the published one.");
   }
   refresh_compute(stream, store);
   stream.synchronize();

@@ -207,8 +207,8 @@ bool SoleWriter::acquire() {
     }
     if (lock == Lock::held && waited > waits_.lease)
       refuse(named(holder), text(" It gives no sign of life, but the file system still holds its lock: if that host is down, remove ", lock_file_.string(), "."));
-    if (elsewhere && !std::exchange(told, true))
-      log_info(subject_.string(), " is held by ", named(holder), ": watching whether that one lives");
+    if ((elsewhere || waited > waits_.dying / 10) && !std::exchange(told, true))
+      log_info(subject_.string(), " is held by ", named(holder), elsewhere ? ": watching whether that one lives" : ": waiting, in case that one is ending");
     std::this_thread::sleep_for(std::min(waits_.beat / 10, milliseconds(500)));
   }
 }

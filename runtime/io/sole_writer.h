@@ -30,7 +30,8 @@ class SoleWriter {
   struct Waits {   // shorter in tests
     std::chrono::milliseconds beat{5000};      // between two beats of a holder
     std::chrono::milliseconds watch{16000};    // of another host's beat
-    std::chrono::milliseconds dying{3000};     // for the lock of a process of this host, which may be on its way out
+    std::chrono::milliseconds dying{10000};    // for the lock of a process of this host, which may be on its way out: ranks notice
+                                               // after some 3 s that their mpirun was killed
     std::chrono::milliseconds lease{120000};   // for the lock of another host that beats no more
   };
   // `program`: who holds it, in the sentence. Makes the folder. Throws ConfigError where another process holds it, DataError where

@@ -3,6 +3,8 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 
 #include "models/perceptual/lpips.h"
 #include "models/perceptual/perceptual.h"
@@ -139,6 +141,19 @@ TEST(LossNetworks, EveryPublishedFormGivesTheSameValues) {
   {
     Networks n;
     load_loss_networks(n.stream, n.store, {.checkpoints = {folder / "all.safetensors"}});
+    EXPECT_TRUE(same_values(made, n));
+  }
+  // A checkpoint that is damaged, and the one before it.
+  {
+    io::Value whole = io::Value::dict();
+    for (const NamedStored& t : all) whole.set(t.name, t.tensor);
+    io::write_torch_file(folder / "damaged.pt", whole);
+    std::fstream file(folder / "damaged.pt", std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(std::streamoff(std::filesystem::file_size(folder / "damaged.pt") / 2)).write("damaged!", 8);
+    file.close();
+    MFL_EXPECT_THROW_WITH(Networks n; load_loss_networks(n.stream, n.store, {.checkpoints = {folder / "damaged.pt"}}), DataError, "needs");
+    Networks n;
+    load_loss_networks(n.stream, n.store, {.checkpoints = {folder / "damaged.pt", folder / "all.safetensors"}});
     EXPECT_TRUE(same_values(made, n));
   }
   // A mixture: the checkpoint lacks the heads.

@@ -1,4 +1,4 @@
-// kill -9 of any rank at any time loses nothing that was saved: runs of mfl_train are killed at random moments, most of them in the
+// kill -9 of any rank, or of mpirun, at any time loses nothing that was saved: runs of mfl_train are killed at random moments, most of them in the
 // middle of a save, and after each kill
 //
 //   the newest checkpoint that has its name loads, with the bits of the undisturbed run's of that pass;
@@ -85,6 +85,7 @@ class Job {
     for (const auto& c : children_) all.push_back(c->pid());
     return all;
   }
+  int launcher() const { return children_[0]->pid(); }
   // Ends as under a launcher: when one rank is gone, the others follow within `grace`. The worst exit code.
   int end(milliseconds grace) {
     const auto first_gone = [&] { while (running()) std::this_thread::sleep_for(milliseconds(1)); };
@@ -155,16 +156,26 @@ class Drill {
     }
     Job job(o_, ranks_, tiny_.command(run, limit()), environment, folder_);
     bool killed = by_shim;
+    std::vector<int> orphans;
     if (!by_shim) {
       // A fifth anywhere in the run's life, start included; the rest once it saves.
       if (uniform(0, 99) >= 20)
         while (job.running() && !saving(run)) std::this_thread::sleep_for(std::chrono::microseconds(300));
       std::this_thread::sleep_for(milliseconds(uniform(0, int(1000 * seconds_ / 2) + 40 * (tiny_.last() - int(before)))));
       const std::vector<int> ranks = job.ranks();
+      std::vector<int> victims = ranks;
+      if (ranks_ == Ranks::two_by_mpi) victims.push_back(job.launcher());
       killed = job.running() && !ranks.empty();
-      if (killed) ::kill(ranks[std::size_t(uniform(0, int(ranks.size()) - 1))], SIGKILL);
+      if (killed) ::kill(victims[std::size_t(uniform(0, int(victims.size()) - 1))], SIGKILL);
+      orphans = ranks;
     }
     const int code = job.end(milliseconds(uniform(0, 30)));
+    // Where the launcher itself was killed, its ranks have to notice.
+    const auto begin = std::chrono::steady_clock::now();
+    while (std::any_of(orphans.begin(), orphans.end(), [](int pid) { return fs::exists(text("/proc/", pid)); })) {
+      require(std::chrono::steady_clock::now() - begin < std::chrono::seconds(30), "a rank lives 30 s after its launcher:\n", job.said());
+      std::this_thread::sleep_for(milliseconds(2));
+    }
     if (code == 0) {
       check_whole(run, job.said());
       fs::remove_all(run);

@@ -245,8 +245,8 @@ TEST_F(DiskFaults, AReadOnlyFolderIsRefusedAtTheStart) {
 }
 
 // A second run into the folder of the first, which lives; and the place of one that was killed is free at once.
-TEST_P(Faults, ASecondRunInTheFolderIsRefusedWithWhoHasIt) {
-  Environment slow = {{"LD_PRELOAD", MFL_FAULT_IO}, {"MFL_FAULT_SLOW_US", "20000"}, {"MFL_FAULT_MATCH", tiny->checkpoint_part()}, {"OMP_NUM_THREADS", "1"}};
+TEST_F(DiskFaults, ASecondRunInTheFolderIsRefusedWithWhoHasIt) {
+  Environment slow = {{"LD_PRELOAD", MFL_FAULT_IO}, {"MFL_FAULT_SLOW_US", "100000"}, {"MFL_FAULT_MATCH", tiny->checkpoint_part()}, {"OMP_NUM_THREADS", "1"}};
   Child first(tiny->command(root / "run"), slow, root / "first_said");
   for (int i = 0; i < 3000 && !fs::exists(root / "run" / ".mfl.lock"); ++i) std::this_thread::sleep_for(milliseconds(2));
   const Ended second = start("run");

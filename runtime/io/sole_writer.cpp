@@ -196,9 +196,9 @@ bool SoleWriter::acquire() {
       }
       if (lock == Lock::unknown && lives_here(*holder).value_or(false)) refuse(named(holder), "");
     }
-    if (seen && holder && *seen != *holder) refuse(named(holder), "");      // it beats, or another one was faster
-    if (holder && !seen) seen = holder;
     const bool elsewhere = holder && !same_system(*holder);
+    if (elsewhere && seen && *seen != *holder) refuse(named(holder), "");   // it beats, or another one was faster
+    if (elsewhere && !seen) seen = holder;
     if (lock == Lock::held && !elsewhere && waited > waits_.dying) refuse(named(holder), "");
     if (lock != Lock::held && waited > waits_.watch) {
       log_info(subject_.string(), " was held by ", named(holder), ", which has given no sign of life for ",

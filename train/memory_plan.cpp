@@ -61,6 +61,16 @@ std::string tables(const MemoryPlan& p) {
   return out;
 }
 
+std::string disk_line(const MemoryPlan& p, const std::string& every, std::optional<std::int64_t> limit) {
+  std::size_t one = 0;
+  for (const MemoryPlan::Line& l : p.host)
+    if (l.what == kCheckpointStaging) one = l.bytes;
+  std::string out = fmt::format("disk: a checkpoint of {} every {}, ", human_bytes(one), every);
+  if (!limit) return out + fmt::format("all kept ({} bytes each)\n", one);
+  const std::size_t all = one * static_cast<std::size_t>(*limit + 2);
+  return out + fmt::format("at most {} at a time: {} ({} bytes)\n", *limit + 2, human_bytes(all), all);
+}
+
 std::string verdict(const MemoryPlan& p, std::size_t memory, const std::vector<std::string>& remedies) {
   const bool fits = p.total() <= memory;
   std::string out = fmt::format("{} in {}: {} {}\n", fits ? "fits" : "DOES NOT FIT", human_bytes(memory),

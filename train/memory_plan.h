@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,8 @@
 #include "runtime/profile.h"
 
 namespace mfl {
+
+inline constexpr const char* kCheckpointStaging = "checkpoint staging";   // in MemoryPlan::host: the size of a checkpoint
 
 struct MemoryPlan {
   struct Line {
@@ -34,6 +37,9 @@ struct MemoryPlan {
 
 // The plan's tables as text, a line each: state, modules, peak, device and host memory.
 std::string tables(const MemoryPlan&);
+// What its checkpoints take on disk, a line. A new one is complete before an old one goes, and the best one stays: two more than
+// `limit` at most; without a limit all stay. `every` such as "500 passes".
+std::string disk_line(const MemoryPlan&, const std::string& every, std::optional<std::int64_t> limit);
 // "fits in 80.00 GiB: 36.94 GiB to spare", or that it does not, with the remedies.
 std::string verdict(const MemoryPlan&, std::size_t memory_bytes, const std::vector<std::string>& remedies);
 

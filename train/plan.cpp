@@ -69,7 +69,7 @@ MemoryPlan measure(const GslrmConfig& config, int segment) {
   const std::size_t B = std::size_t(t.dataloader.batch_size_per_gpu), V = std::size_t(t.dataset.num_views);
   const std::size_t C = t.dataset.remove_alpha ? 3 : 4, S = std::size_t(stage.spec.image_size);
   const std::size_t side = std::min(S, std::size_t(t.crop_size.value_or(stage.spec.image_size)));
-  p.host.push_back({"checkpoint staging", static_cast<std::size_t>(CheckpointWriter::staging_bytes(stage))});
+  p.host.push_back({kCheckpointStaging, static_cast<std::size_t>(CheckpointWriter::staging_bytes(stage))});
   p.host.push_back({"batches ahead", std::size_t(t.dataloader.batches_ahead()) * B * V * C * 4 *
                                          (S * S + (side < S ? side * side : 0))});
   if (t.logging.vis_every > 0)
@@ -106,6 +106,7 @@ std::string describe(const GslrmConfig& config, const MemoryPlan& p, std::size_t
                    p.recompute_segment == 0 ? std::string("all activations kept")
                                             : fmt::format("blocks recomputed in segments of {}", p.recompute_segment)));
   out += tables(p);
+  out += disk_line(p, fmt::format("{} passes", t.checkpointing.checkpoint_every), t.checkpointing.checkpoints_total_limit);
   if (memory_bytes == 0) return out;
   std::vector<std::string> remedies;
   if (p.recompute_segment == 0) remedies.push_back("mfl.recompute=block would keep only the input of every block");

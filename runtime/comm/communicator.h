@@ -103,7 +103,7 @@ class Communicator {
 //
 // Rank and size, from the first pair that is set: MFL_RANK and MFL_WORLD_SIZE; OMPI_COMM_WORLD_RANK and _SIZE (mpirun);
 // PMI_RANK and PMI_SIZE (srun --mpi=pmi2); SLURM_PROCID and SLURM_STEP_NUM_TASKS (srun); PMIX_RANK, where MPI knows the
-// size. Without any, there is one rank and MPI is not started.
+// size. Without any, there is one rank and MPI is not started; but SLURM_NTASKS above 1 is refused: srun was left out.
 // Rendezvous: the folder MFL_RENDEZVOUS, seen by all ranks and empty at the start of a run, if set; else MPI.
 //
 // CPU: mpi or file. CUDA: one rank takes `wanted.index`; several take the GPU of their local rank (or the only visible

@@ -50,7 +50,14 @@ std::optional<Launch> find_launch() {
 // All ranks of this run over host memory, or null when there is one.
 std::unique_ptr<Communicator> make_host_ranks() {
   const auto launch = find_launch();
-  if (!launch || launch->size == 1) return nullptr;
+  if (!launch) {
+    // One process of a job of several tasks: nearly always a script that lacks srun, on one GPU of many for its whole time.
+    if (const auto tasks = number("SLURM_NTASKS"); tasks && *tasks > 1)
+      throw_error<ConfigError>("this Slurm job has SLURM_NTASKS=", *tasks, " tasks, but one process was started, without srun. Start srun ",
+                               "--mpi=pmix PROGRAM; or, if one is meant, set MFL_RANK=0 and MFL_WORLD_SIZE=1");
+    return nullptr;
+  }
+  if (launch->size == 1) return nullptr;
   const char* folder = std::getenv("MFL_RENDEZVOUS");
   if (folder && *folder) {
     if (!launch->size)

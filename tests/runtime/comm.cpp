@@ -172,7 +172,8 @@ class Environment {
  private:
   static constexpr const char* kNames[] = {
       "MFL_RANK", "MFL_WORLD_SIZE", "MFL_RENDEZVOUS", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
-      "PMI_RANK", "PMI_SIZE",       "PMIX_RANK",      "SLURM_PROCID",         "SLURM_STEP_NUM_TASKS"};
+      "PMI_RANK", "PMI_SIZE",       "PMIX_RANK",      "SLURM_PROCID",         "SLURM_STEP_NUM_TASKS",
+      "SLURM_NTASKS"};
   std::vector<std::optional<std::string>> before_;
 };
 
@@ -198,6 +199,54 @@ TEST(MakeCommunicator, MeetsInTheRendezvousFolder) {
   EXPECT_STREQ(second->name(), "file");
   EXPECT_EQ(second->rank(), 1);
   EXPECT_EQ(second->size(), 2);
+}
+// The order that communicator.h states: a pair that comes first hides the ones behind it, half a pair hides nothing.
+TEST(MakeCommunicator, AsksTheLaunchersInTheirOrder) {
+  const std::pair<const char*, const char*> pairs[] = {{"MFL_RANK", "MFL_WORLD_SIZE"},
+                                                       {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
+                                                       {"PMI_RANK", "PMI_SIZE"},
+                                                       {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"}};
+  for (std::size_t first = 0; first < std::size(pairs); ++first) {
+    Environment env;
+    Folder folder;
+    if (first > 0) env.set(pairs[first - 1].first, "0");
+    env.set(pairs[first].first, "1");
+    env.set(pairs[first].second, "2");
+    for (std::size_t later = first + 1; later < std::size(pairs); ++later) {
+      env.set(pairs[later].first, "6");
+      env.set(pairs[later].second, "7");
+    }
+    env.set("PMIX_RANK", "6");
+    env.set("SLURM_NTASKS", "7");
+    env.set("MFL_RENDEZVOUS", folder.path);
+    std::unique_ptr<Communicator> other;
+    std::thread meet([&] { other = make_file(folder.path, 0, 2); });
+    const auto mine = make_communicator(kCpu);
+    meet.join();
+    EXPECT_EQ(mine->rank(), 1) << pairs[first].first;
+    EXPECT_EQ(mine->size(), 2) << pairs[first].first;
+  }
+}
+TEST(MakeCommunicator, RefusesOneProcessOfAJobOfSeveralTasks) {
+  Environment env;
+  env.set("SLURM_NTASKS", "8");
+  env.set("SLURM_PROCID", "0");   // as a batch script has it
+  try {
+    make_communicator(kCpu);
+    FAIL();
+  } catch (const ConfigError& e) {
+    EXPECT_NE(std::string(e.what()).find("SLURM_NTASKS=8 tasks, but one process was started"), std::string::npos) << e.what();
+  }
+  env.set("MFL_RANK", "0");
+  env.set("MFL_WORLD_SIZE", "1");
+  EXPECT_STREQ(make_communicator(kCpu)->name(), "single");
+}
+TEST(MakeCommunicator, RefusesAFolderWhereNobodyKnowsTheSize) {
+  Environment env;
+  Folder folder;
+  env.set("PMIX_RANK", "0");
+  env.set("MFL_RENDEZVOUS", folder.path);
+  EXPECT_THROW(make_communicator(kCpu), ConfigError);
 }
 TEST(MakeCommunicator, RefusesNumbersThatCannotBe) {
   Environment env;

@@ -20,6 +20,7 @@ int main_(int argc, char** argv) {
   app.add_option("--dataset", a.dataset, "packed file or list of packed files (data/FORMAT.md). Without --mvdiffusion its views are the input");
   app.add_option("--split", a.split, "of the data set")->check(CLI::IsMember({"train", "val", "test"}));
   app.add_option("--limit", a.limit, "the first samples of the data set only")->check(CLI::Range(1, 1 << 30));
+  app.add_option("--part", a.part, "2/8: every eighth object of the data set or the sequence, from the second on; a job array gives each task its own");
   app.add_option("--sequence", a.sequence, "video: every frame is an image, called after its number in the video");
   app.add_option("--mask_video,--mask-video", a.mask_video, "of the sequence: a video of the same frames, bright where the animal is");
   app.add_option("--start", a.start, "first frame of the sequence")->check(CLI::NonNegativeNumber)->capture_default_str();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -66,6 +67,7 @@ class Run {
  public:
   explicit Run(const Arguments& a) : a_(a) {
     check_arguments();
+    part_ = parse_part(a.part);
     if (!a.pipeline.empty()) pipeline_.emplace(open_pipeline(a.pipeline));
     if (!a.gslrm.empty() || (a.plan && !a.config.empty())) gslrm_.emplace(open_gslrm(a.gslrm, a.config));
     background_name_ = a.background;
@@ -111,6 +113,18 @@ class Run {
 
  private:
   void check_arguments() const;
+  // Of a set of objects, those of --part: k -> first + k * step.
+  struct Part {
+    std::int64_t first = 0, step = 1;
+    std::int64_t size(std::int64_t all) const { return all > first ? (all - first + step - 1) / step : 0; }
+    template <class F>
+    F of(const F& f) const {
+      if (!f) return f;
+      return [f, p = *this](std::int64_t k) { return f(p.first + k * p.step); };
+    }
+  };
+  static Part parse_part(const std::string&);
+  SceneSet part_of(const SceneSet& all) const { return {part_.size(all.size), part_.of(all.scene), part_.of(all.name), part_.of(all.source)}; }
   bool lpips() const { return !a_.vgg16.empty() || !a_.lpips.empty(); }
   weights::LossNetworkSources lpips_sources() const { return {.vgg16 = a_.vgg16, .lpips = a_.lpips}; }
   int input_views() const { return a_.input_views > 0 ? a_.input_views : gslrm_->config.training.dataset.num_input_views; }
@@ -130,6 +144,7 @@ class Run {
   int reconstruct(const SceneSet&, Communicator&);                // stage 2
 
   const Arguments& a_;
+  Part part_;
   std::optional<mvdiffusion::PipelineFiles> pipeline_;
   std::optional<GslrmFiles> gslrm_;
   std::string background_name_;
@@ -159,7 +174,21 @@ void Run::check_arguments() const {
   if (!a_.split.empty() && a_.dataset.empty()) throw_error<ConfigError>("--split belongs to --dataset.");
   if (a_.rank_references && (a_.dataset.empty() || a_.pipeline.empty()))
     throw_error<ConfigError>("--rank-references needs --dataset, whose views are the truth, and --mvdiffusion, which makes views of each.");
+  if (!a_.part.empty() && ((a_.dataset.empty() && a_.sequence.empty()) || a_.rank_references))
+    throw_error<ConfigError>("--part belongs to --dataset or --sequence, without --rank-references, which needs all samples at once.");
   if (a_.out.empty()) throw_error<ConfigError>("--out is missing: the folder for what is made.");
+}
+
+Run::Part Run::parse_part(const std::string& said) {
+  if (said.empty()) return {};
+  std::int64_t i = 0, n = 0;
+  const char* const end = said.data() + said.size();
+  const auto number = std::from_chars(said.data(), end, i);
+  const bool both = number.ec == std::errc() && number.ptr != end && *number.ptr == '/';
+  const auto count = both ? std::from_chars(number.ptr + 1, end, n) : number;
+  if (!both || count.ec != std::errc() || count.ptr != end || i < 1 || i > n)
+    throw_error<ConfigError>("--part ", said, ": expected I/N with I from 1 to N, such as 2/8.");
+  return {i - 1, n};
 }
 
 int Run::plan() const {
@@ -286,7 +315,9 @@ std::optional<SceneSet> Run::make_views(Communicator& comm, int& code) {
   }
   std::optional<LpipsNetwork> lpips_network;
   if (lpips()) lpips_network.emplace(pipeline.stream(), views_options_.compute, lpips_sources());
-  const Generated made = generate_views(pipeline, set, comm, g, lpips_network ? &lpips_network->loss : nullptr);
+  GenerateOptions mine = g;
+  mine.source = part_.of(g.source);
+  const Generated made = generate_views(pipeline, {part_.size(set.size), part_.of(set.sample), part_.of(set.name)}, comm, mine, lpips_network ? &lpips_network->loss : nullptr);
   if (comm.rank() == 0) {
     std::string line = fmt::format("{}: views of {} object{}", a_.out, made.made, made.made == 1 ? "" : "s");
     if (made.finished_before > 0) line += fmt::format(", {} were there", made.finished_before);
@@ -297,7 +328,7 @@ std::optional<SceneSet> Run::make_views(Communicator& comm, int& code) {
   if (!gslrm_) return std::nullopt;
   outputs_.in_place = g.in_place;
   auto folder = [out = fs::path(a_.out), in_place = g.in_place, name = set.name](std::int64_t i) { return in_place ? out : out / name(i); };
-  return reader_ ? generated_views(set, folder, scene_options(), reader_, view_rule_) : generated_views(set, folder, scene_options());
+  return part_of(reader_ ? generated_views(set, folder, scene_options(), reader_, view_rule_) : generated_views(set, folder, scene_options()));
 }
 
 SceneSet Run::scenes_without_views() {
@@ -351,7 +382,7 @@ int Run::run(Communicator& comm) {
   if (pipeline_) {
     scenes = make_views(comm, code);   // its memory is free again
   } else {
-    scenes = scenes_without_views();
+    scenes = part_of(scenes_without_views());
   }
   if (scenes) code = reconstruct(*scenes, comm);
   if (comm.rank() == 0 && !timings_.empty()) {

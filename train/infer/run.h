@@ -17,6 +17,7 @@ struct Arguments {
   InputArguments input;                           // how a photo becomes the network's picture
   std::string split, mask_video;                  // of the data set; of the sequence
   std::int64_t limit = 0;                         // objects of a data set, 0: all
+  std::string part;                               // "2/8": every eighth object, from the second on; empty: all
   std::int64_t start = 0, end = -1, interval = 1; // raw frames [start, end) of a sequence, every interval-th; -1: to its end
   // The models.
   std::string pipeline, unet, prompts;

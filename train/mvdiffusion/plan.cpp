@@ -90,7 +90,7 @@ MemoryPlan plan_training(const TrainConfig& c) {
   const Trained trained{stage.stream, stage.params, *stage.optimizer, stage.ema ? &*stage.ema : nullptr, {}};
   if (c.offload() != Offload::none) p.host.push_back({"optimizer moments", 2 * stage.optimizer->exp_avg().bytes()});
   if (c.offload() != Offload::none && stage.ema) p.host.push_back({"moving average of parameters", stage.ema->shadow().bytes()});
-  p.host.push_back({"checkpoint staging", std::size_t(CheckpointWriter::staging_bytes(trained))});
+  p.host.push_back({kCheckpointStaging, std::size_t(CheckpointWriter::staging_bytes(trained))});
   p.host.push_back({"batches ahead", 3 * batch.images.size() * std::size_t(c.img_wh) * std::size_t(c.img_wh) * 3 * 4});
   p.library_bytes = library_bytes();
   return p;
@@ -107,6 +107,7 @@ std::string describe(const TrainConfig& c, const MemoryPlan& p, std::size_t memo
   line(fmt::format("a step: batch {} x {} micro-batches, compute {}, {}, moving average {}", c.train_batch_size, c.gradient_accumulation_steps,
                    name_of(c.compute()), c.recompute() ? "blocks recomputed" : "all activations kept", c.use_ema ? "on" : "off"));
   out += tables(p);
+  out += disk_line(p, fmt::format("{} steps", c.checkpointing_steps), c.checkpoints_total_limit);
   if (memory_bytes == 0) return out;
   out += verdict(p, memory_bytes, {});
   if (p.total() <= memory_bytes) return out;

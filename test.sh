@@ -35,6 +35,8 @@ run_tests() {
 
 # A browser for the tests of the viewer's page. Ubuntu's is a snap, which cannot read their files: there they are skipped.
 if [[ $(. /etc/os-release 2>/dev/null && echo "${ID:-}") == debian ]]; then packages+=(chromium); fi
+# The job scripts are tested under a Slurm of the test's own (tests/cluster/slurm.sh); its daemons, not configured, do nothing.
+packages+=(slurm-wlm munge)
 install_packages
 status=0
 lack=$(cuda_lacks)

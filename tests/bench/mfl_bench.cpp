@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "runtime/error.h"
+#include "tests/bench/collectives.h"
 #include "tests/bench/encoders.h"
 #include "tests/bench/loader.h"
 #include "tests/bench/machine.h"
@@ -245,6 +246,12 @@ int main(int argc, char** argv) {
   gaussians->add_option("--repeats", g.repeats, "timed runs")->check(CLI::Range(1, 100000))->capture_default_str();
   gaussians->add_option("--output", o.output, "append JSON lines to this file");
 
+  int mib = 64;
+  auto* collectives = app.add_subcommand("all_reduce", "time an all-reduce over all ranks: mpirun -np N mfl_bench all_reduce");
+  collectives->add_option("--device", o.device, "cuda or cpu")->capture_default_str();
+  collectives->add_option("--mib", mib, "f32 buffer; a gradient bucket is mfl.bucket_mb")->check(CLI::Range(1, 8192))->capture_default_str();
+  collectives->add_option("--repeats", o.repeats, "timed runs")->check(CLI::Range(1, 100000))->capture_default_str();
+
   std::string what, unit, command, record_device = o.device;
   double value = 0;
   auto* record =
@@ -269,6 +276,15 @@ int main(int argc, char** argv) {
     }
     if (*gaussians) return reconstruct(o, g);
     if (*frozen) return encoders(o, images);
+    if (*collectives) {
+      const auto comm = make_communicator(parse_device(o.device));
+      return run_rank(*comm, [&] {
+        const bench::AllReduceRate r = bench::time_all_reduce(*comm, mib, o.repeats);
+        if (comm->rank() == 0)
+          std::printf("all-reduce of %d MiB over %d ranks (%s): %.3f ms, %.2f GB/s\n", mib, comm->size(), comm->name(), 1e3 * r.seconds, r.bus_bytes / 1e9);
+        return int(kExitOk);
+      });
+    }
     if (*loader) {
       const std::vector<Json> records = bench::bench_loader(l);
       Output output(o.output);

@@ -7,6 +7,7 @@
 #include "runtime/io/io_remedy.h"
 #include "runtime/log.h"
 #include "train/agreed_failure.h"
+#include "train/finite.h"
 #include "train/plan.h"
 
 namespace mfl {
@@ -16,6 +17,12 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); }
 
 }  // namespace
+
+std::string element_of(const ParamStore& store, std::string_view buffer, std::int64_t element) {
+  for (const Param& p : store.all())
+    if (p.first <= element && element < p.first + p.numel()) return text(buffer, " of ", p.name);
+  return text("element ", element, " of ", buffer);
+}
 
 std::uint64_t BackgroundSave::staging_bytes(const std::vector<Tensor>& buffers) {
   std::uint64_t bytes = 0;
@@ -29,7 +36,10 @@ BackgroundSave::BackgroundSave(const Stream& compute, std::vector<Tensor> buffer
       stream_(Stream::create(compute.device(), "checkpoint")), ready_(compute.device()), copied_(compute.device()),
       before_wait_(compute.device()), after_wait_(compute.device()) {
   std::uint64_t at = 0;
-  for (const Tensor& t : buffers_) first_byte_.push_back(std::exchange(at, at + t.bytes()));
+  for (const Tensor& t : buffers_) {
+    first_byte_.push_back(std::exchange(at, at + t.bytes()));
+    shapes_.push_back(t.shape()), types_.push_back(t.dtype());
+  }
 }
 
 BackgroundSave::~BackgroundSave() {
@@ -63,6 +73,7 @@ void BackgroundSave::start(std::filesystem::path path, std::int64_t number, std:
   writing_ = std::async(std::launch::async, [this, write = std::move(write)] {
     copied_.synchronize();
     const auto copied = Clock::now();
+    refuse_non_finite();
     try {
       const std::uint64_t bytes = write();
       return Written{seconds_since(copied), bytes};
@@ -72,6 +83,16 @@ void BackgroundSave::start(std::filesystem::path path, std::int64_t number, std:
     }
   });
   current_.stall_seconds = seconds_since(begin);
+}
+
+// On the writing thread.
+void BackgroundSave::refuse_non_finite() const {
+  for (std::size_t i = 0; i < buffers_.size(); ++i) {
+    const ConstView copy = make_view(static_cast<const void*>(staging_.data<std::uint8_t>() + first_byte_[i]), shapes_[i], types_[i]);
+    if (const std::int64_t at = first_non_finite(copy); at >= 0)
+      throw_error<NotFiniteState>(options_.what ? options_.what(i, at) : text("element ", at, " of buffer ", i),
+                                  " is not a finite number; nothing was written, older checkpoints are unchanged.");
+  }
 }
 
 void BackgroundSave::before_update() {
@@ -97,8 +118,15 @@ void BackgroundSave::wait() {
     written = writing_.get();
   } catch (...) {
     failure_ = std::current_exception();
-    if (options_.failed) options_.failed({saved.path, saved.number, cause_of(failure_)});
-    if (!options_.go_on) throw;
+    bool refused = false;
+    try {
+      throw;
+    } catch (const NotFiniteState&) {
+      refused = true;
+    } catch (...) {
+    }
+    if (options_.failed) options_.failed({saved.path, saved.number, cause_of(failure_), refused});
+    if (!options_.go_on && !refused) throw;
     return;
   }
   saved.write_seconds = written.seconds, saved.bytes = written.bytes;

@@ -1,7 +1,7 @@
 // How a run's state gets to disk beside training, whatever the files look like: device buffers are copied to pinned host
 // memory by a stream of its own, which only the next update waits for; a thread of its own writes what is there. The next save
 // waits for the one before it. What goes wrong in the thread is reported, and thrown, by the next call; or only reported, where
-// training is to go on without that checkpoint.
+// training is to go on without that checkpoint. A state that is not finite is refused: the thread looks through the host copy first.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/error.h"
 #include "runtime/io/stored_tensor.h"
 #include "runtime/module.h"
 #include "runtime/stream.h"
@@ -34,6 +35,7 @@ struct FailedSave {
   std::filesystem::path path;
   std::int64_t number = 0;
   std::string why;
+  bool not_finite = false;   // the state was refused, before anything was written
 };
 
 // What a writer of checkpoints does beside writing.
@@ -41,8 +43,17 @@ struct SaveOptions {
   std::function<void(const SavedCheckpoint&)> done = {};
   std::function<void(const FailedSave&)> failed = {};
   bool go_on = false;    // after a failure; mfl.on_checkpoint_failure
+  // Says what an element of a buffer is, where a state is refused because it is not finite.
+  std::function<std::string(std::size_t buffer, std::int64_t element)> what = {};
   bool verify = false;   // every file is read from the disk again, with its CRCs, before it has its name and an older one goes
 };
+
+// A state with a number that is NaN or infinite. It is no failure of the disk: failed() hears of it, poll() and wait() do not throw it,
+// whatever go_on says; the training loop decides.
+struct NotFiniteState : DataError { using DataError::DataError; };
+
+// "the second moment of transformer.0.mlp.fc1.weight": of an element of a buffer that is laid out as the store.
+std::string element_of(const ParamStore&, std::string_view buffer, std::int64_t element);
 
 class BackgroundSave {
  public:
@@ -71,9 +82,12 @@ class BackgroundSave {
   static std::uint64_t staging_bytes(const std::vector<Tensor>& buffers);
 
  private:
+  void refuse_non_finite() const;
   const Stream& compute_;
   std::vector<Tensor> buffers_;
   std::vector<std::uint64_t> first_byte_;   // of each buffer's copy
+  std::vector<Shape> shapes_;
+  std::vector<DType> types_;
   SaveOptions options_;
   Tensor staging_;
   ConstView staged_;

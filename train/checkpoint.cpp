@@ -30,6 +30,15 @@ std::vector<Tensor> state_of(const GslrmStage& stage) {
   return all;
 }
 
+// What an element of these buffers is, for the writing thread: names only.
+SaveOptions naming(SaveOptions o, const GslrmStage& stage) {
+  o.what = [&stage](std::size_t buffer, std::int64_t element) {
+    if (buffer >= kFirstNetwork) return element_of(*stage.networks.stores()[buffer - kFirstNetwork], "the weight", element);
+    return element_of(stage.params, buffer == kValues ? "the weight" : buffer == kExpAvg ? "the first moment" : "the second moment", element);
+  };
+  return o;
+}
+
 // Keeps `keep` of the checkpoints up to this pass; the newest and the best are among them. What cannot be removed stays, with a
 // warning: the new one is there.
 void prune(const fs::path& directory, std::int64_t pass, std::int64_t best, std::size_t keep) {
@@ -83,7 +92,7 @@ weights::LossNetworkSources network_sources(const GslrmConfig& c) {
 std::uint64_t CheckpointWriter::staging_bytes(const GslrmStage& stage) { return BackgroundSave::staging_bytes(state_of(stage)); }
 
 CheckpointWriter::CheckpointWriter(GslrmStage& stage, fs::path directory, SaveOptions options)
-    : stage_(stage), directory_(std::move(directory)), verify_(options.verify), background_(stage.stream, state_of(stage), std::move(options)) {
+    : stage_(stage), directory_(std::move(directory)), verify_(options.verify), background_(stage.stream, state_of(stage), naming(std::move(options), stage)) {
   if (const int left = io::remove_partial_files(directory_, "ckpt_"); left > 0)
     log_info(directory_.string(), ": removed ", left, " half-written checkpoint", left == 1 ? "" : "s", " of a run that was stopped");
 }

@@ -138,6 +138,7 @@ void visit_keys(Visitor& v, Config& c) {
   v("mfl.lr_updates", o.lr_updates);
   v("mfl.bucket_mb", o.bucket_mb);
   v("mfl.max_skipped", o.max_skipped);
+  visit_fault_keys(v, o.faults);
   v("mfl.stall_seconds", o.stall_seconds);
   v("mfl.keep_best", o.keep_best);
   v("mfl.on_checkpoint_failure", o.on_checkpoint_failure);
@@ -302,6 +303,7 @@ void check_rest(const Rules& r, const GslrmConfig& c) {
   r.require(o.lr_updates >= 0, "mfl.lr_updates", "must not be negative, got ", o.lr_updates, '.');
   r.require(o.bucket_mb > 0, "mfl.bucket_mb", "must be positive, not ", o.bucket_mb, '.');
   r.require(o.max_skipped > 0, "mfl.max_skipped", "must be positive, not ", o.max_skipped, '.');
+  check_fault_keys(r, o.faults);
   r.require(o.stall_seconds >= 0, "mfl.stall_seconds", "must not be negative, got ", o.stall_seconds, '.');
   r.require(o.peak_tflops >= 0, "mfl.peak_tflops", "must not be negative, got ", o.peak_tflops, '.');
   r.require(o.val_samples >= 0, "mfl.val_samples", "must not be negative, got ", o.val_samples, '.');

@@ -15,6 +15,7 @@
 #include "models/gslrm/config.h"
 #include "runtime/dtype.h"
 #include "train/config_override.h"
+#include "train/fault_keys.h"
 
 namespace mfl {
 
@@ -140,6 +141,7 @@ struct MflConfig {
   std::string log_dir;                     // event files, JSON lines, merged configuration; empty: checkpoint_dir
   double peak_tflops = 0;                  // what MFU is a share of; 0: by device name
   int val_samples = 0;                     // samples of a validation; 0: all
+  FaultKeys faults;                        // divergence, rollback, slow ranks: fault_keys.h
   bool allow_unsound_data = false;         // train although the doctor's quick check finds the data unsound
   struct Data {
     std::string train, val;  // packed .h5 files that stand in for the two dataset_path keys

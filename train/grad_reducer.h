@@ -46,6 +46,9 @@ class GradReducer {
   // The first bucket that was sent and has not completed, described; empty when none. From any thread (watchdog).
   std::string in_flight() const;
 
+  // Seconds that the host was inside collectives in this step, between begin and join; 0 where it does not wait in them (CUDA).
+  double host_seconds() const { return comm_.size() > 1 ? steps_[step_ % 2].host_ms * 1e-3 : 0; }
+
   // Of the last joined step that has completed on the device; nullopt before. Does not wait.
   struct Timing {
     double total_ms = 0;    // time on the communication stream, waits for backward included

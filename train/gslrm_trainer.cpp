@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <bit>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -24,8 +25,11 @@
 #include "train/run_report.h"
 #include "train/schedule.h"
 #include "train/showcase.h"
+#include "train/rank_times.h"
 #include "train/signals.h"
+#include "train/test_hooks.h"
 #include "train/training_data.h"
+#include "train/update_samples.h"
 #include "train/validation.h"
 #include "train/watchdog.h"
 
@@ -53,32 +57,41 @@ gslrm::Views targets_of(const data::Batch& b) {
   return b.target ? gslrm::Views{b.target, b.c2w, b.target_fxfycxcy} : gslrm::Views{b.image, b.c2w, b.fxfycxcy};
 }
 
-// Where a run begins: resumed, initialised, or fresh. Says which.
-RunState begin(GslrmStage& stage, const GslrmConfig& c, Communicator& comm, std::string& how) {
-  const auto& ck = c.training.checkpointing;
+// Where a run begins, and how.
+struct Beginning {
   RunState state;
+  std::string how = "new";   // for the record
+  fs::path resumed = {};     // from here; empty: it was initialised, or is fresh
+};
+
+Beginning resume_from(GslrmStage& stage, const GslrmConfig& c, const Communicator& comm, const fs::path& p) {
+  const Resumed r = resume(stage, p, c.mfl.allow_missing);
+  if (comm.rank() == 0) log_info(r.coverage.table());
+  if (comm.rank() == 0) log_info("resume: from ", p.string(), " at pass ", r.state.passes, ", ", r.state.updates, " updates applied");
+  return {r.state, "resumed from " + p.string(), p};
+}
+
+// Resumed, initialised, or fresh; `anew`: not resumed. Says which.
+Beginning begin(GslrmStage& stage, const GslrmConfig& c, Communicator& comm, bool anew = false) {
+  const auto& ck = c.training.checkpointing;
+  Beginning b;
+  gslrm::initialise(stage.stream, stage.params, c.mfl.seed);
   auto say = [&](const std::string& line) {
     if (comm.rank() == 0) log_info(line);
   };
-  auto do_resume = [&](const fs::path& p) {
-    Resumed r = resume(stage, p, c.mfl.allow_missing);
-    say(r.coverage.table());
-    say(text("resume: from ", p.string(), " at pass ", r.state.passes, ", ", r.state.updates, " updates applied"));
-    state = r.state;
-    how = "resumed from " + p.string();
-  };
-  const bool explicit_path = c.mfl.resume != "auto" && c.mfl.resume != "never";
+  auto do_resume = [&](const fs::path& p) { b = resume_from(stage, c, comm, p); };
+  const bool explicit_path = !anew && c.mfl.resume != "auto" && c.mfl.resume != "never";
   if (explicit_path) {
     const fs::path p = comm.broadcast_text(newest_checkpoint(c.mfl.resume).string(), 0);
     if (p.empty())
       throw_error<ConfigError>("mfl.resume: there is no checkpoint at ", c.mfl.resume, "; use auto, never, or a ckpt_*.pt file");
     do_resume(p);
-    return state;
+    return b;
   }
-  if (c.mfl.resume == "auto" && !ck.force_resume_ckpt) {
+  if (!anew && c.mfl.resume == "auto" && !ck.force_resume_ckpt) {
     std::vector<fs::path> newest_first;
     for (const CheckpointFile& f : list_checkpoints(ck.checkpoint_dir)) newest_first.insert(newest_first.begin(), f.path);
-    if (resume_first_that_fits(comm, newest_first, do_resume)) return state;
+    if (resume_first_that_fits(comm, newest_first, do_resume)) return b;
   }
   auto do_initialise = [&](const std::string& from) {
     const fs::path p = newest_checkpoint(from);
@@ -88,7 +101,7 @@ RunState begin(GslrmStage& stage, const GslrmConfig& c, Communicator& comm, std:
     const weights::Coverage coverage = load_weights(stage, p, c.mfl.allow_missing);
     say(coverage.table());
     say(text("initialise: weights from ", p.string(), ", step 0"));
-    how = "initialised from " + p.string();
+    b.how = "initialised from " + p.string();
   };
   if (!c.mfl.init.empty()) {
     do_initialise(c.mfl.init);
@@ -105,7 +118,7 @@ RunState begin(GslrmStage& stage, const GslrmConfig& c, Communicator& comm, std:
   } else {
     say(text("fresh weights, seed ", c.mfl.seed));
   }
-  return state;
+  return b;
 }
 
 class Trainer {
@@ -120,8 +133,10 @@ class Trainer {
         job_(job_overview(config, train_->size(), comm.size())),
         report_(leader_, {.folder = config.log_dir(), .print_every = config.training.logging.print_every,
                           .log_every = config.training.logging.wandb.log_every, .clip_norm = config.training.runtime.grad_clip_norm,
-                          .allowed_factor = config.training.runtime.allowed_gradnorm_factor, .max_skipped = config.mfl.max_skipped,
-                          .remedy = "Lower training.optimizer.lr, or look at the samples of the last passes."}) {
+                          .allowed_factor = config.training.runtime.allowed_gradnorm_factor, .max_skipped = config.mfl.max_skipped, .faults = config.mfl.faults,
+                          .remedy = "a lower training.optimizer.lr or a longer training.schedule.warmup; `mfl_data doctor` on the samples that are named, and a set without "
+                                    "them; mfl.compute: f32 where a term overflows in bf16; a higher training.runtime.allowed_gradnorm_factor where updates were left out for their norm."}),
+        times_(comm, config.training.runtime.grad_accum_steps, config.mfl.faults.slow_rank_factor) {
     if (config.validation.enabled)
       val_ = std::make_shared<data::Dataset>(open_data(config, config.val_data(), config.mfl.data.val, config.validation.dataset_path, comm,
                                                        &train_->reader()), dataset_options(config, false));
@@ -135,10 +150,12 @@ class Trainer {
     double learning_rate;
     gslrm::LossConfig losses;
   };
+  void take(const Beginning&);     // stands there from now on
+  bool roll_back(Watchdog&);       // after a divergence, collective; false: the run ends
   RunHeader header() const;
   bool settle();                   // reads the last update's results; false: training must stop
   std::exception_ptr validate();   // null, or on all ranks why it failed
-  void save();
+  bool save();                     // false: diverged, the state of the save before is not finite
   void forecast_disk() const;
   void show(bool wait = false);    // what has been drawn and written beside training, to the log
   bool due(std::int64_t every) const { return every > 0 && state_.passes % every == 0; }
@@ -159,10 +176,13 @@ class Trainer {
   std::unique_ptr<GradReducer> reducer_;
   std::unique_ptr<LossReadback> readback_;
   std::unique_ptr<Validation> validation_;
+  std::unique_ptr<UpdateSamples> samples_;
+  RankTimes times_;
+  Tensor averaged_;                // terms_, and the places of times_: averaged over ranks together
   Tensor terms_;                   // [accumulation, kTerms]
   RunState state_;
   std::optional<Queued> queued_;
-  std::string start_ = "new";      // how the run began, for the record
+  Beginning start_;                // of the run
   std::int64_t start_pass_ = 0, saved_pass_ = -1, validated_pass_ = -1;
   double peak_flops_ = 0;
   RunReport::Spent spent_;
@@ -171,13 +191,15 @@ class Trainer {
 int Trainer::run(bool dry_run) {
   const TrainingConfig& t = config_.training;
   const int accumulation = t.runtime.grad_accum_steps;
-  gslrm::initialise(stage_.stream, stage_.params, config_.mfl.seed);
   stage_.load_networks(network_sources(config_));
-  state_ = begin(stage_, config_, comm_, start_);
+  start_ = begin(stage_, config_, comm_);
+  take(start_);
   start_pass_ = state_.passes;
-  // One set of weights on all ranks, whatever each has read.
-  comm_.broadcast(stage_.stream, stage_.params.values(), 0);
-  weights::refresh_compute(stage_.stream, stage_.params);
+  if (!start_.resumed.empty()) {
+    for (const CheckpointFile& f : list_checkpoints(t.checkpointing.checkpoint_dir))
+      if (f.pass <= start_pass_) report_.points.add(f.pass, f.path);
+    report_.points.add(start_pass_, start_.resumed, start_.resumed.parent_path() == fs::path(t.checkpointing.checkpoint_dir));
+  }
 
   if (leader_) log_info(describe(job_, state_.passes));
   if (state_.passes >= job_.total_passes || dry_run) return kExitOk;
@@ -194,7 +216,10 @@ int Trainer::run(bool dry_run) {
                                                      train_->num_views(), side > 0 ? side : image_size, train_->channels());
     }
   }
-  terms_ = stage_.weights.empty({accumulation, kTerms}, DType::f32, {"loss terms"});
+  const std::int64_t terms = std::int64_t{accumulation} * kTerms;
+  averaged_ = stage_.weights.empty({terms + times_.places()}, DType::f32, {"loss terms"});
+  terms_ = averaged_.rows(0, terms).reshape({accumulation, kTerms});
+  samples_ = std::make_unique<UpdateSamples>(comm_.device(), accumulation, kTerms, std::vector<std::string>(gslrm::kTermNames.begin(), gslrm::kTermNames.end()));
   readback_ = std::make_unique<LossReadback>(comm_.device(), accumulation, kTerms);
   reducer_ = std::make_unique<GradReducer>(stage_.params, comm_, std::size_t(config_.mfl.bucket_mb * (1 << 20)));
   if (val_) {
@@ -227,7 +252,12 @@ int Trainer::run(bool dry_run) {
     watchdog.phase("data");
     const data::Batch& on_host = loader.next();
     watchdog.phase("forward and backward");
-    if (micro == 0) stage_.step.begin_step();
+    if (micro == 0) {
+      stage_.step.begin_step();
+      samples_->begin();
+    }
+    test_hooks::poison(stage_.stream, on_host.names, on_host.image);
+    times_.begin(stage_.stream, micro == 0, loader.last_wait_seconds());
     reducer_->begin(boundary);
     {
       const data::Batch batch = loader.upload(stage_.stream, stage_.step);
@@ -243,6 +273,8 @@ int Trainer::run(bool dry_run) {
         };
       stage_.micro_batch(inputs_of(batch), targets_of(batch), losses, micro > 0, terms_.rows(micro, 1).reshape({kTerms}), hooks);
     }
+    times_.end(stage_.stream);
+    samples_->micro_batch(stage_.stream, on_host.names, terms_.rows(micro, 1).reshape({kTerms}));
     ++state_.passes;
     show();
     ++state_.data_step;
@@ -254,8 +286,11 @@ int Trainer::run(bool dry_run) {
 
     watchdog.phase("update");
     reducer_->join(stage_.context());
-    comm_.all_reduce(stage_.stream, terms_, ReduceOp::avg);
+    const Tensor places = averaged_.rows(terms, times_.places());
+    times_.put(stage_.stream, places, reducer_->host_seconds());
+    comm_.all_reduce(stage_.stream, averaged_, ReduceOp::avg);
     if (!settle()) {
+      if (roll_back(watchdog)) continue;
       code = kExitNotFinite;
       break;
     }
@@ -265,6 +300,8 @@ int Trainer::run(bool dry_run) {
     stage_.optimizer->step(stage_.stream, lr, micro + 1, terms_.rows(0, micro + 1));
     stage_.optimizer->request(stage_.stream);
     readback_->request(stage_.stream, terms_);
+    times_.request(stage_.stream, places);
+    samples_->queued();
     queued_ = Queued{state_.passes, lr, losses};
     report_.meter.add(seconds_since(pass_start), loader.last_wait_seconds(), samples);
     ++state_.schedule_updates;
@@ -273,6 +310,7 @@ int Trainer::run(bool dry_run) {
     const bool last = state_.passes == job_.total_passes;
     if (validation_ && (due(config_.validation.val_every) || last)) {
       if (!settle()) {
+        if (roll_back(watchdog)) continue;
         code = kExitNotFinite;
         break;
       }
@@ -280,18 +318,25 @@ int Trainer::run(bool dry_run) {
       failure = validate();
     }
     if (due(t.checkpointing.checkpoint_every) || last || failure) {
-      if (!settle()) {
+      const bool sound = settle();
+      watchdog.phase("checkpoint");
+      if (!sound || !save()) {
+        if (!failure && roll_back(watchdog)) continue;
         code = kExitNotFinite;
         break;
       }
-      watchdog.phase("checkpoint");
-      save();
     }
     if (failure) break;
     if (const Stop stop = signals_ ? signals_->agreed(comm_) : Stop::none; stop != Stop::none && !last) {
-      settle();
+      const bool sound = settle();
       watchdog.phase("checkpoint");
-      save();
+      if (!sound || !save()) {
+        if (!roll_back(watchdog)) {
+          code = kExitNotFinite;
+          break;
+        }
+        save();
+      }
       if (leader_) log_info("stopped by a signal after pass ", state_.passes, "; start again to continue");
       code = stop == Stop::requeue ? int(kExitRequeue) : kExitInterrupted;
       break;
@@ -299,6 +344,8 @@ int Trainer::run(bool dry_run) {
   }
   watchdog.phase("end");
   const std::exception_ptr unsaved = writer_ ? writer_->finish() : nullptr;
+  if (report_.refused(comm_)) code = kExitNotFinite;
+  if (code == kExitNotFinite) report_.diverged(state_.passes);
   show(/*wait=*/true);
   spent_.all = seconds_since(run_start);
   report_.end(state_.passes, spent_);
@@ -317,10 +364,15 @@ bool Trainer::settle() {
   std::array<double, kTerms> terms{};
   std::copy(mean.begin(), mean.end(), terms.begin());
   state_.updates = s.updates;
-  const std::string bad = s.bad_segment >= 0 ? stage_.optimizer->segment_name(s.bad_segment) : std::string();
-  return report_.update(q.pass, q.learning_rate, s, bad, [&](StepRecord& r) {
+  UpdateResult u{.pass = q.pass, .learning_rate = q.learning_rate, .scalars = s, .loss = gslrm::total(q.losses, terms)};
+  if (s.bad_segment >= 0) u.bad_segment = stage_.optimizer->segment_name(s.bad_segment);
+  for (const double w : gslrm::weights_of(q.losses)) u.objective = u.objective * 31 + std::bit_cast<std::uint64_t>(w);
+  if (const std::optional<SlowRank> slow = times_.take()) report_.slow(q.pass, *slow);
+  const Suspects suspects = s.outcome == UpdateOutcome::non_finite ? samples_->take(comm_) : Suspects{};
+  return report_.update(u, suspects, [&](StepRecord& r) {
+    r.ranks = times_.mean();
     r.epoch = double(q.pass) / double(job_.passes_per_epoch);
-    r.losses.emplace_back("loss", gslrm::total(q.losses, terms));
+    r.losses.emplace_back("loss", u.loss);
     const auto weights = gslrm::weights_of(q.losses);
     for (std::size_t i = 0; i < kTerms; ++i)
       if (weights[i] > 0 || i == gslrm::kUsage) r.losses.emplace_back(gslrm::kTermNames[i], terms[i]);
@@ -340,7 +392,7 @@ RunHeader Trainer::header() const {
   h.data_hash = train_->reader().content_hash();
   const DeviceInfo d = device_info(comm_.device());
   h.device = d.name, h.driver = d.driver;
-  h.start = start_, h.start_pass = state_.passes, h.total_passes = job_.total_passes;
+  h.start = start_.how, h.start_pass = state_.passes, h.total_passes = job_.total_passes;
   h.ranks = comm_.size(), h.seed = config_.mfl.seed;
   h.parameters = stage_.params.numel();
   for (const Param& p : stage_.params.all()) h.trainable += p.trainable ? p.numel() : 0;
@@ -375,18 +427,50 @@ std::exception_ptr Trainer::validate() {
     if (name == best && (!state_.best || (best == "lpips" ? value < *state_.best : value > *state_.best))) {
       state_.best = value;
       state_.best_pass = state_.passes;
-      if (state_.passes > 0) save();
+      if (state_.passes > 0) (void)save();   // a state that was refused is found again at the next place that saves
     }
   return nullptr;
 }
 
-void Trainer::save() {
-  if (saved_pass_ == state_.passes) return;
+void Trainer::take(const Beginning& b) {
+  state_ = b.state;
+  // One set of weights on all ranks, whatever each has read.
+  comm_.broadcast(stage_.stream, stage_.params.values(), 0);
+  weights::refresh_compute(stage_.stream, stage_.params);
+}
+
+// Weights, moments and counters of the newest sound checkpoint, or of the start; the data go on where they are.
+bool Trainer::roll_back(Watchdog& watchdog) {
+  watchdog.phase("rollback");
+  if (writer_) (void)writer_->finish();   // one that fails now is reported, and no place to go back to
+  (void)report_.refused(comm_);
+  const std::int64_t sound = report_.sound_before(), from = state_.passes;
+  if (!report_.may_return()) return false;
+  Beginning b;
+  if (!resume_first_that_fits(comm_, report_.points.sound(sound), [&](const fs::path& p) { b = resume_from(stage_, config_, comm_, p); })) {
+    if (!start_.resumed.empty() || sound <= start_pass_) return false;
+    stage_.optimizer->reset(stage_.stream);
+    b = begin(stage_, config_, comm_, /*anew=*/true);
+    b.how = "the start of the run";
+  }
+  b.state.data_step = state_.data_step;
+  take(b);
+  queued_.reset();
+  saved_pass_ = validated_pass_ = -1;
+  report_.returned(from, state_.passes, b.how, state_.data_step);
+  return true;
+}
+
+bool Trainer::save() {
+  if (saved_pass_ == state_.passes) return true;
+  if (writer_) writer_->wait();   // as its save would
+  if (report_.refused(comm_)) return false;
   saved_pass_ = state_.passes;
-  if (!writer_) return;
+  if (!writer_) return true;
   const double lr = learning_rate(lr_schedule(config_.mfl), config_.training.optimizer.lr, state_.schedule_updates,
                                   config_.training.schedule.warmup, job_.lr_updates);
-  writer_->save(state_, lr, write_merged(config_), config_.training.checkpointing.checkpoints_total_limit.value_or(0));
+  writer_->save(state_, lr, write_merged(config_), report_.checkpoints_to_keep(config_.training.checkpointing.checkpoints_total_limit.value_or(0)));
+  return true;
 }
 
 void Trainer::show(bool wait) {

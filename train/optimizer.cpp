@@ -88,6 +88,12 @@ StepScalars Optimizer::take() {
   return *host_->scalars;
 }
 
+void Optimizer::reset(const Stream& s) {
+  fill_zero(s, exp_avg_);
+  fill_zero(s, exp_avg_sq_);
+  set_updates(s, 0);
+}
+
 void Optimizer::set_updates(const Stream& s, std::int64_t updates) {
   init_scalars(s, {.scalars = scalars_, .updates = updates});
 }

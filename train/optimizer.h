@@ -48,6 +48,7 @@ class Optimizer {
   StepScalars take();
   bool pending() const { return pending_; }
 
+  void reset(const Stream&);   // as made: no update, moments of zero
   // State of a checkpoint: updates applied so far, and the moments in the parameters' layout.
   void set_updates(const Stream&, std::int64_t updates);
   const Tensor& exp_avg() const { return exp_avg_; }

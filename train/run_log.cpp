@@ -115,12 +115,24 @@ void RunLog::step(const StepRecord& r) {
   if (r.flops_per_second > 0) j["tflops"] = r.flops_per_second / 1e12;
   if (r.mfu() > 0) j["mfu"] = r.mfu();
   j["memory_bytes"] = r.memory_bytes;
+  if (!r.ranks.own.empty()) j["rank_seconds"] = r.ranks.own, j["rank_data_wait"] = r.ranks.data_wait;
   j["ledger"] = json_of(r.ledger);
   line(dumped(j));
 }
 
 void RunLog::validation(std::int64_t pass, const Metrics& metrics, const Facts& facts) {
   event("validation", pass, facts, metrics);
+}
+
+void RunLog::non_finite(std::int64_t pass, const std::string& what, const Suspects& suspects) {
+  Json j = event_json("non_finite");
+  j["pass"] = pass;
+  j["what"] = what;
+  j["certain"] = suspects.certain;
+  Json list = Json::array();
+  for (const Suspect& s : suspects.list) list.push_back({{"rank", s.rank}, {"micro_batch", s.micro_batch}, {"terms", s.terms}, {"samples", s.samples}});
+  j["suspects"] = list;
+  line(dumped(j));
 }
 
 void RunLog::event(const std::string& name, std::int64_t pass, const Facts& facts, const Metrics& metrics) {

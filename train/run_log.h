@@ -1,7 +1,7 @@
 // What a run leaves for people and scripts: one JSON line a log step in <log_dir>/log.jsonl, and the run's header.
 //
-// Every line has "event" (start, step, validation, checkpoint, alarm, end) and "time" (seconds since 1970). A resumed
-// run appends; its start line says at which pass, and lines of later passes that came before it are void. Numbers that
+// Every line has "event" (start, step, validation, checkpoint, alarm, non_finite, rolled_back, diverged, slow_rank, end) and "time"
+// (seconds since 1970). A resumed run appends; its start line says at which pass, and lines of later passes that came before it are void. Numbers that
 // are not finite are null. Logging never stops training: lines that cannot be written are one warning, and when the disk takes lines
 // again a line "log_gap" says how many are missing. A line that a killed run or a full disk left unfinished is closed first.
 #pragma once
@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "train/ledger.h"
+#include "train/rank_times.h"
+#include "train/update_samples.h"
 
 namespace mfl {
 
@@ -48,6 +50,7 @@ struct StepRecord {
   double flops_per_second = 0;   // model FLOPs of this rank; 0: not known
   double peak_flops = 0;         // what MFU is a share of; 0: not known
   std::size_t memory_bytes = 0;  // peak of the step
+  RankSeconds ranks;             // of several ranks: each one's own time and data wait an update, since the last log step
   LedgerCounts ledger;
   double mfu() const { return peak_flops > 0 ? flops_per_second / peak_flops : 0; }
 };
@@ -60,6 +63,8 @@ class RunLog {
   void start(const RunHeader&);
   void step(const StepRecord&);
   void validation(std::int64_t pass, const Metrics&, const Facts& = {});
+  // An update that was left out, and the samples that it was made of.
+  void non_finite(std::int64_t pass, const std::string& what, const Suspects&);
   // Anything else that belongs on record.
   void event(const std::string& name, std::int64_t pass, const Facts& = {}, const Metrics& = {});
   const std::filesystem::path& path() const { return path_; }

@@ -11,6 +11,7 @@
 #include "runtime/log.h"
 #include "train/checkpoint.h"
 #include "train/metric_sums.h"
+#include "train/test_hooks.h"
 #include "train/metrics.h"
 
 namespace mfl {
@@ -144,6 +145,7 @@ void Validation::share(std::int64_t pass, MetricSums& sums) {
   for (std::int64_t step = 0, steps = loader.steps_per_epoch(); step < steps; ++step) {
     const data::Batch& host = loader.next();
     if (host.size() == 0) break;
+    test_hooks::poison(s, host.names, host.image);
     stage_.step.begin_step();
     const data::Batch batch = loader.upload(s, stage_.step);
     const GslrmStage::Rendered r = stage_.render({batch.input.image, batch.input.c2w, batch.input.fxfycxcy}, {batch.image, batch.c2w, batch.fxfycxcy});

@@ -38,6 +38,15 @@ std::vector<Tensor> state_of(const Trained& t) {
   return all;
 }
 
+// What an element of these buffers is, for the writing thread: names only.
+SaveOptions naming(SaveOptions o, const ParamStore& params) {
+  o.what = [&params](std::size_t buffer, std::int64_t element) {
+    static constexpr const char* kNames[] = {"the weight", "the first moment", "the second moment", "the moving average"};
+    return element_of(params, kNames[buffer], element);
+  };
+  return o;
+}
+
 // A component that is to be written: its config.json and its tensors.
 struct Component {
   std::string folder, config;
@@ -178,7 +187,7 @@ std::uint64_t CheckpointWriter::staging_bytes(const Trained& t) { return Backgro
 
 CheckpointWriter::CheckpointWriter(Trained trained, fs::path directory, SaveOptions options)
     : trained_(std::move(trained)), directory_(std::move(directory)), verify_(options.verify),
-      background_(trained_.stream, state_of(trained_), std::move(options)) {
+      background_(trained_.stream, state_of(trained_), naming(std::move(options), trained_.params)) {
   if (const int left = io::remove_partial_folders(directory_, kPrefix) + io::remove_partial_folders(directory_, kPipeline); left > 0)
     log_info(directory_.string(), ": removed ", left, " half-written checkpoint", left == 1 ? "" : "s", " of a run that was stopped");
 }

@@ -94,6 +94,7 @@ void visit_keys(Visitor& v, Config& c) {
   v("mfl.log_dir", o.log_dir);
   v("mfl.overfit", o.overfit);
   v("mfl.max_skipped", o.max_skipped);
+  visit_fault_keys(v, o.faults);
   v("mfl.print_every", o.print_every);
   v("mfl.val_samples", o.val_samples);
   v("mfl.bucket_mb", o.bucket_mb);
@@ -202,6 +203,7 @@ void check_own(const Rules& r, const TrainConfig::Mfl& o) {
   r.one_of("mfl.on_checkpoint_failure", o.on_checkpoint_failure, {"stop", "continue"});
   r.require(o.overfit >= 0, "mfl.overfit", "must not be negative, got ", o.overfit, '.');
   r.require(o.max_skipped > 0, "mfl.max_skipped", "must be positive, not ", o.max_skipped, '.');
+  check_fault_keys(r, o.faults);
   r.require(o.print_every > 0, "mfl.print_every", "must be positive, not ", o.print_every, '.');
   r.require(o.val_samples >= 0, "mfl.val_samples", "must not be negative, got ", o.val_samples, '.');
   r.require(o.bucket_mb > 0, "mfl.bucket_mb", "must be positive, not ", o.bucket_mb, '.');

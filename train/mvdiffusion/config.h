@@ -15,6 +15,7 @@
 #include "models/mvdiffusion/unet_spec.h"
 #include "runtime/dtype.h"
 #include "train/config_override.h"
+#include "train/fault_keys.h"
 
 namespace mfl::mvdiffusion {
 
@@ -110,6 +111,7 @@ struct TrainConfig {
     double stall_seconds = 600;                   // no progress for so long ends the run; 0: no watch
     double peak_tflops = 0;                       // what MFU is a share of; 0: by device name
     bool allow_unsound_data = false;
+    FaultKeys faults;                             // divergence, rollback, slow ranks
     struct Data {
       std::string train, val;                     // packed .h5 files that stand in for the two paths
       bool operator==(const Data&) const = default;

@@ -17,11 +17,14 @@
 #include "train/mvdiffusion/stage.h"
 #include "train/mvdiffusion/validation.h"
 #include "train/mvdiffusion/view_set.h"
+#include "train/rank_times.h"
 #include "train/resume_newest.h"
 #include "train/run_folders.h"
 #include "train/run_report.h"
 #include "train/signals.h"
+#include "train/test_hooks.h"
 #include "train/training_data.h"
+#include "train/update_samples.h"
 #include "train/watchdog.h"
 
 namespace mfl::mvdiffusion {
@@ -72,8 +75,10 @@ class Trainer {
         stage_(config, &files_, {.device = comm.device(), .compute = config.compute(), .offload = config.offload(), .recompute = config.recompute(),
                                 .memory_bytes = launch.memory_bytes}),
         report_(leader_, {.folder = config.log_dir(), .print_every = config.mfl.print_every, .log_every = 1,
-                          .clip_norm = config.max_grad_norm.value_or(0), .allowed_factor = 0, .max_skipped = config.mfl.max_skipped,
-                          .remedy = "Lower learning_rate, or look at the objects of the last steps."}) {
+                          .clip_norm = config.max_grad_norm.value_or(0), .allowed_factor = 0, .max_skipped = config.mfl.max_skipped, .faults = config.mfl.faults,
+                          .remedy = "a lower learning_rate or longer lr_warmup_steps; max_grad_norm where it is null; a look at the objects that are named "
+                                    "(`mfl_data doctor`), and a set without them; mfl.compute: f32."}),
+        times_(comm, config.gradient_accumulation_steps, config.mfl.faults.slow_rank_factor) {
     if (config.validation_steps > 0 && !config.val_data().empty())
       validation_data_ = open_data(config, config.val_data(), config.mfl.data.val, config.validation_dataset.path, comm, &set_->reader());
   }
@@ -87,13 +92,16 @@ class Trainer {
   };
   void make_writer();
   void begin();                    // resumed, initialised or fresh
+  void resume_from(const fs::path&);
+  void agree();                    // on one set of weights
+  bool roll_back(Watchdog&);       // after a divergence, collective; false: the run ends
   void prepare_validation();
   RunHeader header() const;
   bool update(ObjectLoader&, GradReducer&, Watchdog&);   // one step; false as settle()
   bool settle();                   // reads the last update's results; false: training must stop
   std::exception_ptr validate();   // null, or on all ranks why it failed
   void keep_if_best(const ValidationResult&);
-  void save();
+  bool save();                     // false: diverged, the state of the save before is not finite
   bool due(std::int64_t every) const { return every > 0 && state_.step % every == 0; }
   double rate() const { return learning_rate(config_, state_.schedule_count, comm_.size()); }
   fs::path pipeline_folder() const { return config_.model_dir() / "pipeckpts"; }
@@ -117,14 +125,36 @@ class Trainer {
   std::unique_ptr<ViewValidation> validation_;
   std::unique_ptr<CheckpointWriter> writer_;   // of the leader
   std::unique_ptr<LossReadback> readback_;
+  std::unique_ptr<UpdateSamples> samples_;
+  RankTimes times_;
+  Tensor averaged_;                // losses_, and the places of times_: averaged over ranks together
   Tensor losses_;                  // [accumulation, 1]
   RunState state_;
   std::optional<Queued> queued_;
   std::string start_ = "new";      // how the run began, for the record
+  fs::path resumed_;               // from here; empty: it began at step 0
+  std::int64_t start_step_ = 0;
   std::int64_t steps_per_epoch_ = 1, saved_step_ = -1, validated_step_ = -1;
   double peak_flops_ = 0;
   RunReport::Spent spent_;
 };
+
+void Trainer::resume_from(const fs::path& folder) {
+  if (leader_) check_files(folder);
+  const Resumed r = resume(trained(), folder);
+  if (leader_) log_info(r.table);
+  if (leader_)
+    log_info("resume: from ", folder.string(), " at step ", r.state.step, ", ", r.state.updates, " updates applied",
+             r.ours ? "" : "; written by Python, which keeps no data position");
+  state_ = r.state;
+  if (!r.ours) state_.data_step = std::uint64_t(state_.step) * std::uint64_t(config_.gradient_accumulation_steps);
+  resumed_ = folder;
+}
+
+void Trainer::agree() {   // whatever each rank has read
+  comm_.broadcast(stage_.stream, stage_.params.values(), 0);
+  weights::refresh_compute(stage_.stream, stage_.params);
+}
 
 void Trainer::begin() {
   stage_.load();
@@ -138,26 +168,47 @@ void Trainer::begin() {
     for (auto it = all.rbegin(); it != all.rend(); ++it) newest_first.push_back(it->path);
   else if (from)
     newest_first.push_back(checkpoint_to_resume(config_.model_dir(), from));
-  const bool resumed = resume_first_that_fits(comm_, newest_first, [&](const fs::path& folder) {
-    if (leader_) check_files(folder);
-    const Resumed r = resume(trained(), folder);
-    say(r.table);
-    say(mfl::text("resume: from ", folder.string(), " at step ", r.state.step, ", ", r.state.updates, " updates applied",
-                  r.ours ? "" : "; written by Python, which keeps no data position"));
-    state_ = r.state;
-    if (!r.ours) state_.data_step = std::uint64_t(state_.step) * std::uint64_t(config_.gradient_accumulation_steps);
-    start_ = "resumed from " + folder.string();
-  });
-  if (!resumed) {
+  if (resume_first_that_fits(comm_, newest_first, [&](const fs::path& folder) { resume_from(folder); })) {
+    start_ = "resumed from " + resumed_.string();
+    start_step_ = state_.step;
+    for (const CheckpointFolder& f : all)
+      if (f.step <= start_step_) report_.points.add(f.step, f.path);
+    report_.points.add(start_step_, resumed_, resumed_.parent_path() == config_.model_dir());
+  } else {
     start_ = "initialised from " + unet_folder(config_).string();
     say(mfl::text("initialise: UNet from ", unet_folder(config_).string(), ", step 0"));
     if (!all.empty() && leader_)
       log_warning(config_.model_dir().string(), " holds checkpoints up to step ", all.back().step,
                   ", and this run begins at step 0 (resume_from_checkpoint: null). `--resume latest` would go on from there.");
   }
-  // One set of weights on all ranks, whatever each has read.
-  comm_.broadcast(stage_.stream, stage_.params.values(), 0);
-  weights::refresh_compute(stage_.stream, stage_.params);
+  agree();
+}
+
+// Weights, moments, average and counters of the newest sound checkpoint, or of the start; the data go on where they are.
+bool Trainer::roll_back(Watchdog& watchdog) {
+  watchdog.phase("rollback");
+  if (writer_) (void)writer_->finish();   // one that fails now is reported, and no place to go back to
+  (void)report_.refused(comm_);
+  const std::int64_t sound = report_.sound_before(), from = state_.step;
+  if (!report_.may_return()) return false;
+  const std::uint64_t data_step = state_.data_step;
+  std::string where;
+  if (resume_first_that_fits(comm_, report_.points.sound(sound), [&](const fs::path& folder) { resume_from(folder), where = folder.string(); })) {
+  } else if (resumed_.empty() && sound > start_step_) {
+    stage_.load();
+    stage_.optimizer->reset(stage_.stream);
+    if (stage_.ema) stage_.ema->set_updates(0);
+    state_ = {};
+    where = "the start of the run";
+  } else {
+    return false;
+  }
+  agree();
+  state_.data_step = data_step;
+  queued_.reset();
+  saved_step_ = validated_step_ = -1;
+  report_.returned(from, state_.step, where, data_step);
+  return true;
 }
 
 void Trainer::prepare_validation() {
@@ -221,7 +272,9 @@ int Trainer::run(bool dry_run) {
     cache_ = std::make_unique<EncoderCache>(stage_.encoders, EncoderCache::Options{.folder = config_.mfl.cache.folder,
                                                                                    .memory_bytes = std::size_t(config_.mfl.cache.memory_gb * double(1 << 30))});
   encoder_ = std::make_unique<StepEncoder>(stage_.encoders, cache_.get(), config_.mfl.cache.chunk);
-  losses_ = stage_.weights.empty({accumulation, 1}, stage_.params.precision().accum, {"loss terms"});
+  averaged_ = stage_.weights.empty({accumulation + times_.places()}, stage_.params.precision().accum, {"loss terms"});
+  losses_ = averaged_.rows(0, accumulation).reshape({accumulation, 1});
+  samples_ = std::make_unique<UpdateSamples>(comm_.device(), accumulation, std::int64_t{config_.train_batch_size} * config_.n_views, std::vector<std::string>{});
   readback_ = std::make_unique<LossReadback>(comm_.device(), accumulation, 1);
   prepare_validation();
   peak_flops_ = config_.mfl.peak_tflops > 0 ? config_.mfl.peak_tflops * 1e12 : peak_flops(device_info(comm_.device()).name, config_.compute());
@@ -239,6 +292,7 @@ int Trainer::run(bool dry_run) {
     const bool saving = due(config_.checkpointing_steps) || last || stop != Stop::none;
     if (finite && (validating || saving)) finite = settle();
     if (!finite) {
+      if (roll_back(watchdog)) continue;
       code = kExitNotFinite;
       break;
     }
@@ -248,7 +302,11 @@ int Trainer::run(bool dry_run) {
     }
     if (saving || failure) {
       watchdog.phase("checkpoint");
-      save();
+      if (!save()) {
+        if (!failure && roll_back(watchdog)) continue;
+        code = kExitNotFinite;
+        break;
+      }
     }
     if (stop != Stop::none && !last) {
       if (leader_) log_info("stopped by a signal after step ", state_.step, "; start again with --resume latest to continue");
@@ -259,11 +317,16 @@ int Trainer::run(bool dry_run) {
   std::exception_ptr unsaved;
   if (writer_) {
     unsaved = writer_->finish();   // the last checkpoint; the pipeline comes after it
+  }
+  if (report_.refused(comm_)) code = kExitNotFinite;
+  if (writer_) {
     if (state_.step == total && code == kExitOk && !unsaved) {
       writer_->save_pipeline(files_.folder(), pipeline_folder(), state_.step);
       unsaved = writer_->finish();
     }
   }
+  if (report_.refused(comm_)) code = kExitNotFinite;   // the moving average alone, in the pipeline
+  if (code == kExitNotFinite) report_.diverged(state_.step);
   spent_.all = seconds_since(run_start);
   report_.end(state_.step, spent_);
   if (unsaved && code != kExitNotFinite) std::rethrow_exception(unsaved);   // the other ranks end with this one
@@ -279,28 +342,35 @@ bool Trainer::update(ObjectLoader& loader, GradReducer& reducer, Watchdog& watch
   const std::int64_t batch = config_.train_batch_size, global = batch * comm_.size();
   double waited = 0;
   stage_.step.begin_step();
+  samples_->begin();
   for (int micro = 0; micro < accumulation; ++micro) {
     const bool boundary = micro + 1 == accumulation;
     watchdog.phase("data");
     const ObjectBatch& objects = loader.next();
     waited += loader.last_wait_seconds();
     watchdog.phase("forward and backward");
+    times_.begin(stage_.stream, micro == 0, loader.last_wait_seconds());
     reducer.begin(boundary);
     EncodedObjects encoded;
     {
       const Tensor pixels = loader.upload(stage_.stream, stage_.step);
       encoded = stage_.encode(objects, pixels, *encoder_);
+      test_hooks::poison(stage_.stream, objects.names, encoded.moments);
     }
     stage_.micro_batch(std::move(encoded), {.step = std::uint64_t(state_.step), .first_object = std::uint32_t(micro * global + comm_.rank() * batch),
                                             .accumulate = micro > 0},
                        losses_.rows(micro, 1).reshape({1}), [&](ParamRange r) {
                          if (boundary) reducer.ready(stage_.context(), r);
                        });
+    times_.end(stage_.stream);
+    samples_->micro_batch(stage_.stream, objects.names, stage_.loss_per_sample);
     ++state_.data_step;
   }
   watchdog.phase("update");
   reducer.join(stage_.context());
-  comm_.all_reduce(stage_.stream, losses_, ReduceOp::avg);
+  const Tensor places = averaged_.rows(accumulation, times_.places());
+  times_.put(stage_.stream, places, reducer.host_seconds());
+  comm_.all_reduce(stage_.stream, averaged_, ReduceOp::avg);
   if (!settle()) return false;
   const double lr = rate();
   if (writer_) writer_->before_update();
@@ -308,6 +378,8 @@ bool Trainer::update(ObjectLoader& loader, GradReducer& reducer, Watchdog& watch
   if (stage_.ema) stage_.ema->update(stage_.stream);
   stage_.optimizer->request(stage_.stream);
   readback_->request(stage_.stream, losses_);
+  times_.request(stage_.stream, places);
+  samples_->queued();
   ++state_.step;
   state_.schedule_count += comm_.size();
   queued_ = Queued{state_.step, lr};
@@ -323,8 +395,12 @@ bool Trainer::settle() {
   const StepScalars s = stage_.optimizer->take();
   const double loss = readback_->take()[0];
   state_.updates = s.updates;
-  const std::string bad = s.bad_segment >= 0 ? stage_.optimizer->segment_name(s.bad_segment) : std::string();
-  return report_.update(q.step, q.learning_rate, s, bad, [&](StepRecord& r) {
+  UpdateResult u{.pass = q.step, .learning_rate = q.learning_rate, .scalars = s, .loss = loss};
+  if (s.bad_segment >= 0) u.bad_segment = stage_.optimizer->segment_name(s.bad_segment);
+  if (const std::optional<SlowRank> slow = times_.take()) report_.slow(q.step, *slow);
+  const Suspects suspects = s.outcome == UpdateOutcome::non_finite ? samples_->take(comm_) : Suspects{};
+  return report_.update(u, suspects, [&](StepRecord& r) {
+    r.ranks = times_.mean();
     r.epoch = double(q.step) / double(steps_per_epoch_);
     r.losses.emplace_back("loss", loss);
     // Forward once, backward twice, a rank; recomputation is not counted.
@@ -386,14 +462,19 @@ void Trainer::keep_if_best(const ValidationResult& r) {
     if (name == full && (!state_.best || (best.starts_with("lpips") ? value < *state_.best : value > *state_.best))) {
       state_.best = value;
       state_.best_step = state_.step;
-      save();
+      (void)save();   // a state that was refused is found again at the next place that saves
     }
 }
 
-void Trainer::save() {
-  if (saved_step_ == state_.step) return;
+bool Trainer::save() {
+  if (saved_step_ == state_.step) return true;
+  if (writer_) writer_->wait();   // as its save would
+  if (report_.refused(comm_)) return false;
   saved_step_ = state_.step;
-  if (writer_) writer_->save(state_, rate(), learning_rate(config_, 0, comm_.size()), write_merged(config_), config_.checkpoints_total_limit);
+  if (!writer_) return true;
+  const std::int64_t keep = config_.checkpoints_total_limit ? report_.checkpoints_to_keep(int(std::max<std::int64_t>(1, *config_.checkpoints_total_limit))) : 0;
+  writer_->save(state_, rate(), learning_rate(config_, 0, comm_.size()), write_merged(config_), keep > 0 ? std::optional(keep) : std::nullopt);
+  return true;
 }
 
 }  // namespace

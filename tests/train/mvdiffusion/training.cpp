@@ -135,7 +135,9 @@ TEST_F(MvDiffusionTraining, NonFiniteUpdatesAreLeftOutAndEndTheRun) {
             kExitNotFinite);
   const auto l = lines("diverges", "step");
   EXPECT_EQ(l.back()["update"], 1);
-  EXPECT_EQ(lines("diverges", "non_finite").size(), 3u);
+  EXPECT_EQ(lines("diverges", "non_finite").size(), 6u);   // it went back to its start once
+  EXPECT_EQ(lines("diverges", "rolled_back").size(), 1u);
+  EXPECT_EQ(lines("diverges", "diverged").size(), 1u);
 }
 
 TEST_F(MvDiffusionTraining, StartsThatCannotBeRightAreRefused) {

@@ -17,7 +17,10 @@ done
 D=$(mktemp -d /tmp/mfl_slurm.XXXXXX)
 finish() {
   local code=$?
-  scancel --full --user=root 2>/dev/null || true
+  # Jobs first: a step whose slurmd is gone would stay for good.
+  scancel --full --signal=KILL --user=root 2>/dev/null || true
+  scancel --user=root 2>/dev/null || true
+  for _ in $(seq 75); do [[ -n $(squeue -h 2>/dev/null) ]] || break; sleep 0.2; done
   for daemon in slurmd slurmctld munged; do
     [[ ! -f $D/$daemon.pid ]] || kill "$(cat "$D/$daemon.pid")" 2>/dev/null || true
   done

@@ -8,6 +8,11 @@ namespace mfl::data {
 namespace {
 using namespace test;
 
+TEST(Sha256, InstructionsAndPortableRoundsAgree) {
+  const std::string a(1'000'000, 'a');
+  for (const bool portable : {false, true})
+    EXPECT_EQ(hex(Sha256(portable).add(a).finish()), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0") << portable;
+}
 TEST(Sha256, MatchesThePublishedVectors) {
   EXPECT_EQ(hex(Sha256().finish()), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   EXPECT_EQ(hex(Sha256().add("abc").finish()), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");

@@ -73,9 +73,9 @@ if slurm; then tasks=${SLURM_NTASKS:-1}; fi
 
 # ---- ranks: launch, and the rate at which they add gradients ----
 all_reduce() {
-  local name=$1 on=$2 said rate
+  local name=$1 on=$2 mib=$3 said rate
   # shellcheck disable=SC2317  # launch is called by the shell that timeout starts
-  if said=$(OMP_NUM_THREADS=1 timeout 120 bash -c "$(declare -f launch slurm); ranks=$ranks; launch \"\$@\"" - "$MFL_BUILD/mfl_bench" all_reduce --device "$on" --mib 64 2>&1); then
+  if said=$(OMP_NUM_THREADS=1 timeout 120 bash -c "$(declare -f launch slurm); ranks=$ranks; launch \"\$@\"" - "$MFL_BUILD/mfl_bench" all_reduce --device "$on" --mib "$mib" --repeats 5 2>&1); then
     rate=$(grep -E "over $tasks ranks" <<<"$said" | tail -n 1)
     if [[ -n $rate ]]; then line ok "$name" "$rate"; else line FAIL "$name" "$tasks ranks were started, but the answer is: $(last_words "$said"). Launcher and MPI do not belong together: README.md, Launching"; fi
   else
@@ -89,8 +89,8 @@ elif ((tasks < 2)); then
 elif ! slurm && ! command -v mpirun >/dev/null; then
   line FAIL mpi "no mpirun, and this is no Slurm job"
 else
-  all_reduce mpi cpu
-  if [[ $device == cuda ]] && ((gpus > 1)); then all_reduce nccl cuda; else line skip nccl "needs two GPUs of this machine; $gpus here"; fi
+  all_reduce mpi cpu 8
+  if [[ $device == cuda ]] && ((gpus > 1)); then all_reduce nccl cuda 64; else line skip nccl "needs two GPUs of this machine; $gpus here"; fi
 fi
 
 # ---- disks ----

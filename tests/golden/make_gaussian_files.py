@@ -5,6 +5,8 @@ formats' descriptions with plyfile, numpy and gzip, and its values (scene.safete
   inria.ply       3D Gaussian Splatting's save_ply: normals behind the position
   scene.splat     position, scale, rgba, rotation; largest times most opaque first
   scene_v2.spz, scene_v3.spz   as written by Niantic's library of those versions: 12 fractional bits
+  gsply_v3.spz    with --gsply: by the package gsply (0.4.6), an independent implementation. It must read scene_v*.spz as the scene,
+                  and write all but the SH, which it keeps in steps of 1, to the byte
 
 Run from the repository's root:  python3 tests/golden/make_gaussian_files.py
 Made with Python 3.11, numpy 2.4, plyfile 1.1. Values are fixed by formula; nothing is random.
@@ -12,6 +14,7 @@ Made with Python 3.11, numpy 2.4, plyfile 1.1. Values are fixed by formula; noth
 import gzip
 import pathlib
 import struct
+import sys
 
 import numpy as np
 from plyfile import PlyData, PlyElement
@@ -87,3 +90,19 @@ for version in (2, 3):
             body += struct.pack("<I", word)
     data = struct.pack("<4sIIBBBB", b"NGSP", version, N, 3, 12, 0, 0) + body + sh.tobytes()
     (out / f"scene_v{version}.spz").write_bytes(gzip.compress(data, mtime=0))
+
+if "--gsply" in sys.argv:
+    import gsply
+
+    right = np.concatenate([unit[:, :1], unit[:, 1:] * flip], axis=1).astype(np.float32)   # w x y z, in the file's axes
+    for version in (2, 3):
+        read = gsply.read_spz(out / f"scene_v{version}.spz")   # turns no axes
+        assert np.abs(read.means * flip - xyz).max() < 0.6 / 4096 and np.abs(read.scales - scaling).max() < 0.6 / 16
+        assert np.abs(1 / (1 + np.exp(-read.opacities.ravel())) - sigmoid).max() < 0.6 / 255
+        assert np.abs(read.sh0 - features[:, 0]).max() < 0.6 / 255 / 0.15
+        assert np.abs(read.shN.reshape(N, 15, 3) * flip_sh[:, None] - features[:, 1:]).max() < 9 / 128
+        assert np.abs((read.quats * right).sum(1)).min() > (0.97 if version == 2 else 0.99999)
+    gsply.write_spz(out / "gsply_v3.spz", gsply.GSData.from_arrays(xyz * flip, scaling, right, opacity.ravel(), features[:, 0],
+                                                                  np.ascontiguousarray(features[:, 1:] * flip_sh[:, None])), version=3)
+    theirs, ours = (gzip.decompress((out / name).read_bytes()) for name in ("gsply_v3.spz", "scene_v3.spz"))
+    assert len(theirs) == len(ours) and theirs[:16 + 20 * N] == ours[:16 + 20 * N]

@@ -1,6 +1,7 @@
 // mfl_infer's first stage: what it is given, what it leaves, and that it goes on where it stopped.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,7 @@
 #include "train/infer/generate.h"
 #include "train/infer/input_image.h"
 #include "train/infer/pipeline_argument.h"
+#include "train/infer/rank_references.h"
 
 namespace mfl::infer {
 namespace {
@@ -166,6 +168,50 @@ struct Tiny {
     return {.sampler = {.steps = 1}, .folder = folder / out, .settings = R"({"pipeline": "a"})", .source = [](std::int64_t i) { return text("pixels ", i); }};
   }
 };
+
+// Quantiles from a printed table of Student's t (two-sided, 95 %).
+TEST(InferRankReferences, IntervalsAreStudents) {
+  const std::pair<int, double> table[] = {{1, 12.706}, {2, 4.303}, {3, 3.182}, {4, 2.776}, {5, 2.571}, {6, 2.447}, {7, 2.365}, {8, 2.306}, {9, 2.262}, {10, 2.228}, {12, 2.179},
+                                          {15, 2.131}, {19, 2.093}, {20, 2.086}, {24, 2.064}, {30, 2.042}, {40, 2.021}, {60, 2.000}, {120, 1.980}, {1000, 1.962}};
+  for (const auto& [freedom, t] : table) {
+    const int n = freedom + 1;
+    std::vector<double> x;
+    for (int i = 0; i < n; ++i) x.push_back(20 + i);
+    const double deviation = std::sqrt(n * (n + 1) / 12.0);   // of n consecutive integers, with n - 1 below
+    const Estimate e = estimate(x);
+    EXPECT_NEAR(e.mean, 20 + 0.5 * (n - 1), 1e-9);
+    EXPECT_NEAR(e.half / deviation * std::sqrt(double(n)), t, freedom == 6 ? 0.0016 : 0.001) << freedom << " degrees of freedom";
+  }
+  EXPECT_TRUE(std::isinf(estimate({3}).half));
+  EXPECT_EQ(estimate({3, 3, 3}).half, 0);
+}
+
+// The interval covers the truth in 95 % of experiments, and the paired one sees what the two means' own intervals hide.
+TEST(InferRankReferences, IntervalsCoverTheTruthAndPairsSeeMore) {
+  const Rng rng(9, Draw::test);
+  std::uint64_t at = 0;
+  const auto normal = [&] { return std::sqrt(-2 * std::log(1 - double(rng.uniform_at(at++)))) * std::cos(6.283185307179586 * double(rng.uniform_at(at++))); };
+  int covered = 0;
+  for (int k = 0; k < 4000; ++k) {
+    std::vector<double> x(8);
+    for (double& v : x) v = 25 + 2 * normal();
+    const Estimate e = estimate(x);
+    covered += std::abs(e.mean - 25) <= e.half ? 1 : 0;
+  }
+  EXPECT_NEAR(covered / 4000.0, 0.95, 0.0104);   // three standard errors
+
+  std::vector<std::vector<double>> psnr(3);
+  for (int i = 0; i < 20; ++i) {   // objects differ by decibels, views by tenths
+    const double object = 20 + 6 * normal();
+    psnr[0].push_back(object + 0.1 * normal()), psnr[1].push_back(object + 0.5 + 0.1 * normal()), psnr[2].push_back(object + 0.5 + 0.1 * normal());
+  }
+  const std::vector<ReferenceScore> scores = rank(psnr, {"front", "left", "right"});
+  EXPECT_EQ(scores[2].view, 0);
+  EXPECT_GT(scores[0].psnr.half, 1);                             // the means alone tell nothing
+  EXPECT_GT(scores[2].behind.mean - scores[2].behind.half, 0);   // the pairs do
+  EXPECT_LT(scores[2].behind.half, 0.2);
+  EXPECT_NE(describe(scores, 20).find("over 20 objects"), std::string::npos);
+}
 
 TEST(InferGenerate, LeavesViewsInSlotOrderAndMetrics) {
   const Tiny tiny;

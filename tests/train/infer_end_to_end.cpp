@@ -288,6 +288,119 @@ TEST_F(InferEndToEnd, AVideoBecomesOnePlyAFrame) {
   EXPECT_NE(refusal(a).substr(0, 2), "0 ");
 }
 
+// Frames of a camera that stands still, no mask: what moves is the animal. Called after their numbers in the video.
+TEST_F(InferEndToEnd, AVideoNeedsNoMaskWhereTheCameraStandsStill) {
+  constexpr int kWidth = 160, kHeight = 128, kFrames = 12;
+  {
+    data::VideoWriter video(at("still.mp4").string(), kWidth, kHeight, 10);
+    for (int f = 0; f < kFrames; ++f) {
+      data::Image im(kWidth, kHeight, 3);
+      const double cx = 24 + 10.0 * f, cy = 64 + 14 * std::sin(f);
+      for (int y = 0; y < kHeight; ++y)
+        for (int x = 0; x < kWidth; ++x) {
+          const bool animal = std::pow((x - cx) / 15, 2) + std::pow((y - cy) / 10, 2) < 1, tile = (x / 20 + y / 20) % 2 == 0;   // a floor with edges of its own
+          for (int c = 0; c < 3; ++c) im.row(y)[3 * x + c] = static_cast<std::uint8_t>(animal ? 40 : tile ? 205 : 185);
+        }
+      video.add(im);
+    }
+    video.close();
+  }
+  Arguments a = both("still");
+  a.sequence = at("still.mp4").string(), a.start = 3, a.end = 10, a.interval = 3, a.video = false;
+  ASSERT_EQ(run(a), kExitOk);
+  for (int f : {3, 6, 9}) {
+    const fs::path to = at("still") / ("frame_00000" + std::to_string(f));
+    EXPECT_GE(ply_vertices(to / "gaussians.ply"), 0);
+    const json origin = json_of(to / "provenance.json").at("origin").at("mvdiffusion").at("origin");
+    EXPECT_EQ(origin.at("raw_frame"), f);
+    const json& outline = origin.at("input").at("outline");
+    EXPECT_EQ(outline.at("from"), "segmentation against the video's background");
+    EXPECT_GT(outline.at("confidence").get<double>(), 0.6) << outline;
+  }
+  // The same frame from another range is the same frame: nothing is made again, and what is made again has the same bits.
+  const std::string view = bytes_of(at("still/frame_000006/views/0_front.png"));
+  a.start = 6, a.end = 7;
+  ASSERT_EQ(run(a), kExitOk);
+  EXPECT_EQ(json_of(at("still/frame_000006/provenance.json")).at("origin").at("mvdiffusion").at("origin").at("raw_frame"), 6);
+  Arguments b = a;
+  b.out = at("still_alone").string();
+  ASSERT_EQ(run(b), kExitOk);
+  const fs::path alone = fs::exists(at("still_alone/frame_000006")) ? at("still_alone/frame_000006") : at("still_alone");
+  EXPECT_EQ(bytes_of(alone / "views/0_front.png"), view);
+}
+
+// One frame whose mask shows no animal, one object whose views are damaged between the stages: both are named, all others are made.
+TEST_F(InferEndToEnd, AnObjectThatCannotBeMadeDoesNotCostTheOthers) {
+  {
+    data::VideoWriter video(at("gone.mp4").string(), 32, 32, 10), mask(at("gone_mask.mp4").string(), 32, 32, 10);
+    for (int f = 0; f < 4; ++f) {
+      data::Image im(32, 32, 3), m(32, 32, 3);
+      for (int y = 0; y < 32; ++y)
+        for (int x = 0; x < 32; ++x) {
+          const bool animal = f != 2 && std::abs(x - 10 - 2 * f) < 6 && std::abs(y - 16) < 6;
+          for (int c = 0; c < 3; ++c) im.row(y)[3 * x + c] = animal ? 90 : 200, m.row(y)[3 * x + c] = animal ? 255 : 0;
+        }
+      video.add(im), mask.add(m);
+    }
+    video.close(), mask.close();
+  }
+  Arguments a = both("gone");
+  a.sequence = at("gone.mp4").string(), a.mask_video = at("gone_mask.mp4").string(), a.video = false, a.batch = 2;
+  const std::string said = refusal(a);
+  EXPECT_TRUE(said.starts_with("3 ")) << said;
+  EXPECT_NE(said.find("frame_000002 is left out: "), std::string::npos) << said;
+  EXPECT_NE(said.find("no Gaussians of 1 object"), std::string::npos) << said;
+  for (int f : {0, 1, 3}) EXPECT_TRUE(fs::exists(at("gone") / ("frame_00000" + std::to_string(f)) / "provenance.json")) << f;
+  EXPECT_FALSE(fs::exists(at("gone/frame_000002/views.json")));
+  EXPECT_FALSE(fs::exists(at("gone/frame_000002/gaussians.ply")));
+  // Again: the others are left as they are. A view that is damaged is the second stage's to name.
+  const auto time = fs::last_write_time(at("gone/frame_000001/provenance.json"));
+  std::ofstream(at("gone/frame_000003/views/1_front_right.png"), std::ios::binary) << "no picture";
+  fs::remove(at("gone/frame_000003/provenance.json"));
+  const std::string again = refusal(a);
+  EXPECT_TRUE(again.starts_with("3 ")) << again;
+  EXPECT_NE(again.find("no Gaussians of 2 objects, for the reason said above: frame_000002, frame_000003"), std::string::npos) << again;
+  EXPECT_EQ(fs::last_write_time(at("gone/frame_000001/provenance.json")), time);
+  // A set of one says it as its error.
+  a.start = 2, a.end = 3, a.out = at("gone_alone").string();
+  expect_refusal(a, kExitData, "shows no animal");
+}
+
+TEST_F(InferEndToEnd, RefusesBeforeAnythingIsMade) {
+  const auto with = [](Arguments a, auto&& change) {
+    change(a);
+    return a;
+  };
+  const auto refused = [&](const Arguments& a, const char* part, int code = kExitConfig) {
+    expect_refusal(a, code, part);
+    EXPECT_FALSE(fs::exists(fs::path(a.out) / "views")) << part;
+  };
+  const Arguments image = with(both("early"), [](Arguments& b) { b.images = {at("mouse.png").string()}; });
+  const Arguments set = with(both("early"), [](Arguments& b) { b.dataset = at("s.h5").string(); });
+  const Arguments views = with(arguments("early"), [](Arguments& b) { b.gslrm = at("run").string(), b.views = at("p").string(); });
+  refused(with(image, [](Arguments& b) { b.turntable = "dataset"; }), "there are none here");
+  refused(with(views, [](Arguments& b) { b.turntable = "dataset"; }), "there are none here");
+  refused(with(image, [](Arguments& b) { b.gslrm.clear(), b.spz = true; }), "--spz belongs to --gslrm, which is not given");
+  refused(with(image, [](Arguments& b) { b.limit = 3; }), "--limit belongs to --dataset");
+  refused(with(image, [](Arguments& b) { b.interval = 2; }), "--interval belongs to --sequence");
+  refused(with(image, [](Arguments& b) { b.reference = "1"; }), "--reference belongs to --dataset with --mvdiffusion");
+  refused(with(image, [](Arguments& b) { b.memory = "12G"; }), "--gpu-memory belongs to --plan");
+  refused(with(image, [](Arguments& b) { b.input_views = 7; }), "but the first one makes 6");
+  refused(with(image, [](Arguments& b) { b.images.push_back("elsewhere/mouse.jpg"); }), "Two images are called mouse");
+  refused(with(image, [](Arguments& b) { b.images.push_back("other.png"), b.input.mask = "m.png"; }), "--mask is of one image");
+  refused(with(image, [](Arguments& b) { b.input.camera = 1; }), "--calibration FILE and --camera N belong together");
+  refused(with(image, [](Arguments& b) { b.input.mask = at("no_mask.png").string(); }), "no_mask.png does not exist", kExitData);
+  refused(with(image, [](Arguments& b) { b.vgg16 = at("no_vgg.pth").string(); }), "no_vgg.pth does not exist", kExitData);
+  refused(with(set, [](Arguments& b) { b.input.no_framing = true; }), "the views of --dataset are taken as they are");
+  refused(with(set, [](Arguments& b) { b.reference = "2x"; }), "expected the index of a view, or random");
+  refused(with(set, [](Arguments& b) { b.reference = "6"; }), "has 6 views, counted from 0");
+  refused(with(set, [](Arguments& b) { b.rank_references = true; }), "--gslrm has nothing to do");
+  const Arguments sequence = with(both("early"), [](Arguments& b) { b.sequence = at("mouse.png").string(); });
+  refused(with(sequence, [](Arguments& b) { b.start = 4, b.end = 4; }), "no frame is left");
+  refused(with(sequence, [](Arguments& b) { b.input.mask = "m.png"; }), "takes --mask_video");
+  refused(with(sequence, [](Arguments& b) { b.mask_video = "m.mp4", b.input.keep_background = true; }), "--mask_video says what of it stays");
+}
+
 TEST_F(InferEndToEnd, SaysWhatIsWrong) {
   const auto with = [](Arguments a, auto&& change) {
     change(a);

@@ -64,7 +64,7 @@ ViewSet video_frames(const FrameOptions& o) {
   auto frame_of = [o](std::int64_t i) { return o.start + i * o.interval; };
   auto name = [frame_of](std::int64_t i) { return fmt::format("frame_{:06d}", frame_of(i)); };
   std::shared_ptr<const data::photo::BackgroundModel> model;
-  if (o.mask.empty() && !o.input.keep_background) model = std::make_shared<data::photo::BackgroundModel>(o.video, o.start, end);
+  if (o.mask.empty() && !o.input.keep_background) model = std::make_shared<data::photo::BackgroundModel>(o.video);   // all of it: a frame's outline does not depend on --start, --end and ranks
   auto sample = [videos, model, frame_of, name, o](std::int64_t i) {
     const std::string where = fmt::format("{}, frame {}", o.video, frame_of(i));
     const InputImage im = prepare_input_image(videos->read(frame_of(i)), where, o.input, nullptr, model.get());

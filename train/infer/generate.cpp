@@ -100,13 +100,22 @@ Generated generate_views(ViewPipeline& pipeline, const ViewSet& set, Communicato
   data::Progress progress(comm.size() == 1 ? "objects" : "objects of this rank");
   if (comm.rank() == 0 && before > 0) log_info(before, " of ", total, comm.size() == 1 ? " objects" : " objects of this rank", " are finished.");
 
+  Generated g;
   for (std::size_t first = 0; first < missing.size(); first += static_cast<std::size_t>(pipeline.batch())) {
     const std::size_t count = std::min(static_cast<std::size_t>(pipeline.batch()), missing.size() - first);
     std::vector<ViewSample> samples;
+    std::vector<std::int64_t> objects_of;   // of samples
     std::vector<ViewPipeline::Request> requests;
     {
       const Timed timed(o.timings, Phase::input);
-      for (std::size_t k = 0; k < count; ++k) samples.push_back(set.sample(missing[first + k]));
+      for (std::size_t k = first; k < first + count; ++k)
+        g.left_out.attempt(missing[k], set.size, set.name(missing[k]), [&] {
+          std::error_code none;
+          fs::remove(folder(missing[k]) / "views.json", none);   // until all of it is new
+          samples.push_back(set.sample(missing[k]));
+          objects_of.push_back(missing[k]);
+        });
+      if (samples.empty()) continue;
     }
     for (const ViewSample& s : samples) requests.push_back({s.reference, s.noise, s.prompts});
     const Tensor all = [&] {
@@ -114,13 +123,11 @@ Generated generate_views(ViewPipeline& pipeline, const ViewSet& set, Communicato
       return pipeline.sample(requests, o.sampler, o.seed);
     }();
     const Timed timed(o.timings, Phase::views);
-    for (std::size_t k = 0; k < count; ++k) {
+    for (std::size_t k = 0; k < samples.size(); ++k) {
       const ViewSample& s = samples[k];
       const Shape& shape = all.shape();
       const Tensor views = all.rows(static_cast<std::int64_t>(k), 1).reshape({shape[1], shape[2], shape[3], 3});
-      const fs::path to = folder(missing[first + k]);
-      std::error_code none;
-      fs::remove(to / "views.json", none);   // until all of it is new
+      const fs::path to = folder(objects_of[k]);
       ordered_json list = ordered_json::array();
       std::vector<std::future<void>> writing;   // of pictures, a thread each; joined before the file that says they are there
       for (std::int64_t v = 0; v < shape[1]; ++v) {
@@ -134,7 +141,7 @@ Generated generate_views(ViewPipeline& pipeline, const ViewSet& set, Communicato
         }
       }
       writing.push_back(std::async(std::launch::async, [file = to / "grid.png", grid = draw(s, views)] { write_panel(file, grid); }));
-      ordered_json j = {{"name", s.name}, {"settings", settings}, {"source", source(missing[first + k])}, {"noise", s.noise}, {"origin", ordered_json::parse(s.origin)}, {"views", list}};
+      ordered_json j = {{"name", s.name}, {"settings", settings}, {"source", source(objects_of[k])}, {"noise", s.noise}, {"origin", ordered_json::parse(s.origin)}, {"views", list}};
       if (s.truth) {
         Metrics metrics = view_metrics(views, s);
         if (lpips) {
@@ -151,11 +158,12 @@ Generated generate_views(ViewPipeline& pipeline, const ViewSet& set, Communicato
     }
     if (comm.rank() == 0) progress.show(before + static_cast<std::int64_t>(first + count), total, before);
   }
-  if (o.timings) o.timings->views(static_cast<std::int64_t>(missing.size()));
-  Generated g;
-  for (std::int64_t n : comm.gather(static_cast<std::int64_t>(missing.size()))) g.made += n;
-  g.finished_before = set.size - g.made;
-  // Every object is finished now: its file holds what is known of it.
+  const std::int64_t made = static_cast<std::int64_t>(missing.size()) - g.left_out.here();
+  if (o.timings) o.timings->views(made);
+  for (std::int64_t n : comm.gather(made)) g.made += n;
+  g.left_out.share(comm);
+  g.finished_before = set.size - g.made - g.left_out.total();
+  // Every other object is finished now: its file holds what is known of it.
   ordered_json objects = ordered_json::object(), means = ordered_json::object();
   if (comm.rank() == 0) {
     struct Sum {
@@ -165,6 +173,7 @@ Generated generate_views(ViewPipeline& pipeline, const ViewSet& set, Communicato
     };
     std::vector<Sum> sums;
     for (std::int64_t i = 0; i < set.size; ++i) {
+      if (g.left_out.has(i)) continue;
       const std::optional<ordered_json> j = done(i);
       if (!j) throw_error<DataError>((folder(i) / "views.json").string(), " is missing after it was written. Is the folder seen by all ranks?");
       if (!j->contains("metrics")) continue;

@@ -14,6 +14,7 @@
 #include "models/mvdiffusion/view_pipeline.h"
 #include "models/perceptual/lpips.h"
 #include "runtime/comm/communicator.h"
+#include "train/infer/left_out.h"
 #include "train/infer/timings.h"
 #include "train/mvdiffusion/validation.h"
 
@@ -31,11 +32,13 @@ struct GenerateOptions {
 
 struct Generated {
   std::int64_t made = 0, finished_before = 0;   // of all ranks
-  Metrics means;                                // over all objects; empty without truth
+  LeftOut left_out;
+  Metrics means;                                // over all objects that there are; empty without truth
 };
 
 // Collective. Rank r takes every world-th object. A finished object of the same settings is left as it is; anything else is
-// made anew. The views of an object do not depend on ranks, batches or order.
+// made anew. The views of an object do not depend on ranks, batches or order. One whose picture cannot be had is left out
+// (left_out.h); the error of a set of one is thrown.
 Generated generate_views(mvdiffusion::ViewPipeline&, const ViewSet&, Communicator&, const GenerateOptions&,
                          const perceptual::LpipsLoss* lpips = nullptr);
 

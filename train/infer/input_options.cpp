@@ -19,13 +19,22 @@ void add_input_options(CLI::App& app, InputArguments& a) {
   app.add_option("--camera", a.camera, "of --calibration, from 0")->check(CLI::Range(0, 1 << 20));
 }
 
-InputOptions input_options(const InputArguments& a, std::int64_t side, const std::array<double, 3>& background) {
+bool any(const InputArguments& a) {
+  return !a.mask.empty() || !a.intrinsics.empty() || !a.calibration.empty() || !a.framing_from.empty() || a.camera >= 0 || a.share > 0 || a.accept_segmentation || a.keep_background ||
+         a.no_framing;
+}
+
+void check_input_arguments(const InputArguments& a) {
   if (!a.intrinsics.empty() && !a.calibration.empty()) throw_error<ConfigError>("Give either --intrinsics or --calibration: both say what the camera is.");
   if (a.calibration.empty() != (a.camera < 0)) throw_error<ConfigError>("--calibration FILE and --camera N belong together; one of them is missing.");
   if (a.share > 0 && !a.framing_from.empty()) throw_error<ConfigError>("Give either --framing-share or --framing-from: both say how large the animal is.");
   if (a.no_framing && (a.share > 0 || !a.framing_from.empty() || !a.intrinsics.empty() || !a.calibration.empty()))
     throw_error<ConfigError>("--no-framing leaves the picture as it is; --framing-share, --framing-from, --intrinsics and --calibration say how to frame it.");
   if (a.keep_background && !a.mask.empty()) throw_error<ConfigError>("--keep-background leaves the picture as it is; --mask says what of it stays.");
+}
+
+InputOptions input_options(const InputArguments& a, std::int64_t side, const std::array<double, 3>& background) {
+  check_input_arguments(a);
   InputOptions o;
   o.side = side, o.background = background;
   o.mask = a.mask, o.accept_segmentation = a.accept_segmentation, o.keep_background = a.keep_background;

@@ -32,7 +32,10 @@ struct InputArguments {
 
 // --mask, --accept-segmentation, --keep-background, --no-framing, --framing-share, --framing-from, --intrinsics, --calibration, --camera
 void add_input_options(CLI::App&, InputArguments&);
-// Throws ConfigError for what contradicts itself, DataError for files.
+// Throws ConfigError for what contradicts itself; reads nothing.
+void check_input_arguments(const InputArguments&);
+bool any(const InputArguments&);   // was anything said about a photo?
+// Throws as check_input_arguments does, and DataError for files.
 InputOptions input_options(const InputArguments&, std::int64_t side, const std::array<double, 3>& background);
 
 }  // namespace mfl::infer

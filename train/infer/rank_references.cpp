@@ -84,7 +84,10 @@ std::vector<ReferenceScore> rank_references(mvdiffusion::ViewPipeline& pipeline,
     settings["reference"] = std::to_string(v);
     g.settings = settings.dump();
     const ViewSet set = packed_view_set(reader, o);
-    generate_views(pipeline, set, comm, g);
+    const Generated made = generate_views(pipeline, set, comm, g);
+    if (made.left_out.total() > 0)
+      throw_error<DataError>("The views are ranked over the same objects, but ", made.left_out.total(), " could not be read, ", made.left_out.names().front(), " first. "
+                             "`mfl_data verify` says what is damaged; `mfl_data pack --skip-broken` packs the rest.");
     std::vector<double>& of = psnr.emplace_back();
     names.push_back(reader->view_name(0, choose_views(*reader, 0, o).reference));
     for (std::int64_t i = 0; i < set.size; ++i) {

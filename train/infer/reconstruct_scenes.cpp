@@ -261,9 +261,11 @@ Reconstructed reconstruct_scenes(Reconstructor& model, const SceneSet& set, Comm
 
   std::vector<std::int64_t> mine, missing;
   for (std::int64_t i = comm.rank(); i < set.size; i += comm.size()) mine.push_back(i);
+  Reconstructed r;
   for (std::int64_t i : mine)
-    if (!done(i)) missing.push_back(i);
-  const auto total = static_cast<std::int64_t>(mine.size()), before = total - static_cast<std::int64_t>(missing.size());
+    if (!o.left_out.has(i) && !done(i)) missing.push_back(i);
+  const auto without = std::count_if(mine.begin(), mine.end(), [&](std::int64_t i) { return o.left_out.has(i); });
+  const auto total = static_cast<std::int64_t>(mine.size()) - without, before = total - static_cast<std::int64_t>(missing.size());
   const char* what = comm.size() == 1 ? " reconstructions" : " reconstructions of this rank";
   data::Progress progress(what + 1);
   if (comm.rank() == 0 && before > 0) log_info(before, " of ", total, what, " are finished.");
@@ -271,22 +273,29 @@ Reconstructed reconstruct_scenes(Reconstructor& model, const SceneSet& set, Comm
   Writer writer(model, o, settings, hashes, lpips);
   for (std::size_t k = 0; k < missing.size(); ++k) {
     const std::int64_t i = missing[k];
-    const Scene scene = [&] {
+    std::optional<Scene> scene;
+    r.left_out.attempt(i, set.size, set.name(i), [&] {
       const Timed timed(o.timings, Phase::scene);
-      return set.scene(i);
-    }();
-    writer.make(scene, set.source(i), folder_of(o, set, i));
+      std::error_code none;
+      fs::remove(folder_of(o, set, i) / kDone, none);   // until all of it is new
+      scene = set.scene(i);
+    });
+    if (scene) writer.make(*scene, set.source(i), folder_of(o, set, i));
     if (comm.rank() == 0) progress.show(before + static_cast<std::int64_t>(k) + 1, total, before);
   }
 
-  if (o.timings) o.timings->scenes(static_cast<std::int64_t>(missing.size()));
-  Reconstructed r;
-  for (std::int64_t n : comm.gather(static_cast<std::int64_t>(missing.size()))) r.made += n;
-  r.finished_before = set.size - r.made;
-  if (comm.rank() == 0) {   // every object is finished now: its file holds what is known of it
+  const std::int64_t made = static_cast<std::int64_t>(missing.size()) - r.left_out.here();
+  if (o.timings) o.timings->scenes(made);
+  for (std::int64_t n : comm.gather(made)) r.made += n;
+  for (std::int64_t i : mine)
+    if (o.left_out.has(i)) r.left_out.add(i, set.name(i));
+  r.left_out.share(comm);
+  r.finished_before = set.size - r.made - r.left_out.total();
+  if (comm.rank() == 0) {   // every other object is finished now: its file holds what is known of it
     ordered_json objects = ordered_json::object(), means = ordered_json::object();
     std::vector<std::pair<std::string, std::pair<double, int>>> sums;
     for (std::int64_t i = 0; i < set.size; ++i) {
+      if (r.left_out.has(i)) continue;
       const std::optional<ordered_json> j = done(i);
       if (!j) throw_error<DataError>((folder_of(o, set, i) / kDone).string(), " is missing after it was written. Is the folder seen by all ranks?");
       if (!j->contains("metrics")) continue;

@@ -20,6 +20,7 @@
 #include "models/perceptual/lpips.h"
 #include "runtime/comm/communicator.h"
 #include "train/infer/file_hashes.h"
+#include "train/infer/left_out.h"
 #include "train/infer/reconstruct.h"
 #include "train/infer/scene.h"
 #include "train/infer/timings.h"
@@ -50,18 +51,21 @@ struct SceneOutputs {
     std::filesystem::path file;
   };
   std::vector<Checkpoint> checkpoints = {};   // for the provenance, with their SHA-256
+  LeftOut left_out = {};                  // by the first stage: nothing to make Gaussians of
   Timings* timings = nullptr;
 };
 
 struct Reconstructed {
   std::int64_t made = 0, finished_before = 0;   // of all ranks
-  Metrics means;                                // over all objects; empty without truth
+  LeftOut left_out;                             // SceneOutputs' among them
+  Metrics means;                                // over all objects that there are; empty without truth
 };
 
 // Where the files of scene i lie.
 std::filesystem::path folder_of(const SceneOutputs&, const SceneSet&, std::int64_t i);
 
-// Collective. Rank r takes every world-th scene. A finished one of the same settings and source is left as it is.
+// Collective. Rank r takes every world-th scene. A finished one of the same settings and source is left as it is; one whose views
+// cannot be had is left out (left_out.h).
 Reconstructed reconstruct_scenes(Reconstructor&, const SceneSet&, Communicator&, const SceneOutputs&, FileHashes&,
                                  const perceptual::LpipsLoss* lpips = nullptr);
 

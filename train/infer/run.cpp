@@ -7,9 +7,12 @@
 #include <chrono>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "data/dataset.h"
+#include "data/sample_folder.h"
 #include "data/sha256.h"
+#include "models/mvdiffusion/prompts.h"
 #include "models/weights/loss_networks.h"
 #include "runtime/io/atomic_file.h"
 #include "runtime/io/sole_writer.h"
@@ -125,6 +128,7 @@ class Run {
   };
   static Part parse_part(const std::string&);
   SceneSet part_of(const SceneSet& all) const { return {part_.size(all.size), part_.of(all.scene), part_.of(all.name), part_.of(all.source)}; }
+  void check_files() const;
   bool lpips() const { return !a_.vgg16.empty() || !a_.lpips.empty(); }
   weights::LossNetworkSources lpips_sources() const { return {.vgg16 = a_.vgg16, .lpips = a_.lpips}; }
   int input_views() const { return a_.input_views > 0 ? a_.input_views : gslrm_->config.training.dataset.num_input_views; }
@@ -158,6 +162,12 @@ class Run {
   Timings timings_;
 };
 
+// Do these --views come with cameras of their own, as given_views finds them?
+bool has_cameras(const fs::path& views) {
+  std::error_code none;
+  return !views.empty() && (fs::is_directory(views, none) ? fs::exists(views / data::kCameraFile, none) : views.extension() == ".json");
+}
+
 void Run::check_arguments() const {
   const int inputs = int(!a_.images.empty()) + int(!a_.views.empty()) + int(!a_.dataset.empty()) + int(!a_.sequence.empty());
   if (a_.pipeline.empty() && a_.gslrm.empty() && !(a_.plan && !a_.config.empty()))
@@ -177,6 +187,64 @@ void Run::check_arguments() const {
   if (!a_.part.empty() && ((a_.dataset.empty() && a_.sequence.empty()) || a_.rank_references))
     throw_error<ConfigError>("--part belongs to --dataset or --sequence, without --rank-references, which needs all samples at once.");
   if (a_.out.empty()) throw_error<ConfigError>("--out is missing: the folder for what is made.");
+
+  // What would be ignored, or noticed only after the views are made.
+  const auto belongs = [](bool said, const char* option, bool fits, const char* to) {
+    if (said && !fits) throw_error<ConfigError>(option, " belongs to ", to, ", which is not given.");
+  };
+  const bool photos = !a_.images.empty() || !a_.sequence.empty(), second = !a_.gslrm.empty(), first = !a_.pipeline.empty();
+  belongs(a_.limit > 0, "--limit", !a_.dataset.empty(), "--dataset");
+  belongs(a_.start > 0, "--start", !a_.sequence.empty(), "--sequence");
+  belongs(a_.end >= 0, "--end", !a_.sequence.empty(), "--sequence");
+  belongs(a_.interval != 1, "--interval", !a_.sequence.empty(), "--sequence");
+  belongs(a_.reference != "0", "--reference", !a_.dataset.empty() && first, "--dataset with --mvdiffusion");
+  belongs(a_.order != "fixed", "--view-order", !a_.dataset.empty() && first, "--dataset with --mvdiffusion");
+  belongs(!a_.unet.empty(), "--unet", first, "--mvdiffusion");
+  belongs(!a_.prompts.empty(), "--prompts", first, "--mvdiffusion");
+  belongs(!a_.config.empty(), "--config", second, "--gslrm");
+  belongs(a_.input_views > 0, "--input-views", second, "--gslrm");
+  belongs(a_.splat, "--splat", second, "--gslrm");
+  belongs(a_.spz, "--spz", second, "--gslrm");
+  belongs(a_.ply != "published", "--ply", second, "--gslrm");
+  belongs(a_.filters != "inference", "--filters", second, "--gslrm");
+  belongs(a_.crop_animal, "--crop-animal", second, "--gslrm");
+  belongs(a_.prune_visibility, "--prune-visibility", second, "--gslrm");
+  belongs(a_.turntable != "orbit", "--turntable", second, "--gslrm");
+  belongs(a_.turntable_views > 0, "--turntable-views", second, "--gslrm");
+  belongs(a_.turntable_size > 0, "--turntable-size", second, "--gslrm");
+  belongs(!a_.memory.empty(), "--gpu-memory", false, "--plan");
+  if (a_.rank_references && second) throw_error<ConfigError>("--rank-references compares the first stage's views; --gslrm has nothing to do, leave it out.");
+  if (any(a_.input) && !photos)
+    throw_error<ConfigError>("--mask, --framing-share and their like say how a photo is cut out and framed; the views of ", a_.dataset.empty() ? "--views" : "--dataset",
+                             " are taken as they are. Leave them out.");
+  check_input_arguments(a_.input);
+  if (!a_.sequence.empty() && !a_.input.mask.empty()) throw_error<ConfigError>("--mask is of one image; a --sequence takes --mask_video.");
+  if (!a_.mask_video.empty() && a_.input.keep_background) throw_error<ConfigError>("--keep-background leaves the picture as it is; --mask_video says what of it stays.");
+  if (a_.end >= 0 && a_.end <= a_.start) throw_error<ConfigError>("--start ", a_.start, ", --end ", a_.end, ": no frame is left.");
+  if (a_.images.size() > 1 && !a_.input.mask.empty()) throw_error<ConfigError>("--mask is of one image; give the images one at a time.");
+  std::set<std::string> names;
+  for (const std::string& path : a_.images)
+    if (const std::string name = fs::path(path).stem().string(); !names.insert(name).second)
+      throw_error<ConfigError>("Two images are called ", name, "; their views would lie in one folder. Give them one at a time, each with its own --out.");
+  if (a_.reference != "random" && (a_.reference.empty() || a_.reference.size() > 4 || a_.reference.find_first_not_of("0123456789") != std::string::npos))
+    throw_error<ConfigError>("--reference ", a_.reference, ": expected the index of a view, or random.");
+  if (a_.turntable == "dataset" && a_.dataset.empty() && !has_cameras(a_.views))
+    throw_error<ConfigError>("--turntable dataset goes through the cameras of a data set, or of the ", data::kCameraFile, " that --views names; there are none here. "
+                             "Take reference (the input views' cameras), or orbit.");
+}
+
+// Files that are not there, before gigabytes are loaded.
+void Run::check_files() const {
+  std::vector<std::string> files = a_.images;
+  files.insert(files.end(), {a_.sequence, a_.mask_video, a_.views, a_.input.mask, a_.input.calibration, a_.input.framing_from});
+  for (const std::string& network : {a_.vgg16, a_.lpips})
+    if (network != "formula") files.push_back(network);
+  for (const std::string& file : files)
+    if (std::error_code none; !file.empty() && !fs::exists(file, none)) throw_error<DataError>(file, " does not exist.");
+  if (!a_.images.empty() || !a_.sequence.empty())
+    if (gslrm_ && input_views() > static_cast<int>(mvdiffusion::kPromptSlots.size()))
+      throw_error<ConfigError>("The second stage is given ", input_views(), " views (--input-views, or num_input_views of its configuration), but the first one makes ",
+                               mvdiffusion::kPromptSlots.size(), " of an image.");
 }
 
 Run::Part Run::parse_part(const std::string& said) {
@@ -222,14 +290,10 @@ ViewSet Run::image_set(std::int64_t side, GenerateOptions& g) const {
     std::string sha256;
   };
   const InputOptions options = input_options(a_.input, side, background_);
-  if (a_.images.size() > 1 && !options.mask.empty()) throw_error<ConfigError>("--mask is of one image; give the images one at a time.");
   auto images = std::make_shared<std::vector<Image>>();
   for (const std::string& path : a_.images) {
     const InputImage im = read_input_image(path, options);
     const std::string name = fs::path(path).stem().string();
-    for (const Image& other : *images)
-      if (other.sample.name == name)
-        throw_error<ConfigError>("Two images are called ", name, "; their views would lie in one folder. Give them one at a time, each with its own --out.");
     Image& image = images->emplace_back();
     image.sha256 = im.sha256;
     image.sample.name = name;
@@ -246,7 +310,6 @@ ViewSet Run::image_set(std::int64_t side, GenerateOptions& g) const {
 
 ViewSet Run::frame_set(std::int64_t side, GenerateOptions& g) const {
   const FrameOptions o{.video = a_.sequence, .mask = a_.mask_video, .start = a_.start, .end = a_.end, .interval = a_.interval, .input = input_options(a_.input, side, background_)};
-  if (!o.input.mask.empty()) throw_error<ConfigError>("--mask is of one image; a --sequence takes --mask_video.");
   ViewSet set = video_frames(o);
   g.source = [of = video_identity(o) + as_said(a_.input), name = set.name](std::int64_t i) { return of + ", " + name(i); };
   return set;
@@ -260,6 +323,8 @@ void Run::open_dataset() {
   }
   reader_ = std::make_shared<const data::ViewReader>(path);
   if (reader_->size() == 0) throw_error<DataError>(path, " has no samples.");
+  if (pipeline_ && a_.reference != "random" && std::stoll(a_.reference) >= reader_->views(0))
+    throw_error<ConfigError>("--reference ", a_.reference, ": ", reader_->sample_name(0), " of ", path, " has ", reader_->views(0), " views, counted from 0.");
 }
 
 ViewSet Run::packed_set(std::int64_t side, int views, ordered_json& settings, GenerateOptions& g) {
@@ -273,13 +338,19 @@ ViewSet Run::packed_set(std::int64_t side, int views, ordered_json& settings, Ge
     return data::hex(all.finish());
   };
   std::optional<int> reference;
-  if (a_.reference != "random") try {
-      reference = std::stoi(a_.reference);
-    } catch (const std::exception&) {
-      throw_error<ConfigError>("--reference ", a_.reference, ": expected the index of a view, or random.");
-    }
+  if (a_.reference != "random") reference = std::stoi(a_.reference);   // checked
   view_rule_ = {.image_size = side, .views = views, .rule = rule(a_.order), .reference = reference, .background = background_, .seed = a_.seed, .limit = a_.limit};
   return packed_view_set(reader_, view_rule_);
+}
+
+// The exit code; left_out.h.
+int say_left_out(const LeftOut& left, Communicator& comm, const char* what) {
+  if (left.total() == 0) return kExitOk;
+  std::string names;
+  for (const std::string& name : left.names()) names += (names.empty() ? "" : ", ") + name;
+  if (comm.rank() == 0)
+    log_error("no ", what, " of ", left.total(), left.total() == 1 ? " object" : " objects", ", for the reason said above: ", names, ". All others are there; the same command tries these again.");
+  return kExitData;
 }
 
 std::optional<SceneSet> Run::make_views(Communicator& comm, int& code) {
@@ -324,7 +395,8 @@ std::optional<SceneSet> Run::make_views(Communicator& comm, int& code) {
     for (const auto& [name, value] : made.means) line += fmt::format(", {} {:.4f}", name, value);
     std::cout << line << std::endl;
   }
-  code = kExitOk;
+  code = say_left_out(made.left_out, comm, "views");
+  outputs_.left_out = made.left_out;
   if (!gslrm_) return std::nullopt;
   outputs_.in_place = g.in_place;
   auto folder = [out = fs::path(a_.out), in_place = g.in_place, name = set.name](std::int64_t i) { return in_place ? out : out / name(i); };
@@ -363,15 +435,17 @@ int Run::reconstruct(const SceneSet& scenes, Communicator& comm) {
   std::optional<LpipsNetwork> lpips_network;
   if (lpips()) lpips_network.emplace(model.stream(), o.compute, lpips_sources());
   const Reconstructed made = reconstruct_scenes(model, scenes, comm, outputs_, hashes_, lpips_network ? &lpips_network->loss : nullptr);
-  if (comm.rank() != 0) return kExitOk;
+  const int code = say_left_out(made.left_out, comm, "Gaussians");
+  if (comm.rank() != 0) return code;
   std::string line = fmt::format("{}: Gaussians of {} object{}", a_.out, made.made, made.made == 1 ? "" : "s");
   if (made.finished_before > 0) line += fmt::format(", {} were there", made.finished_before);
   for (const auto& [name, value] : made.means) line += fmt::format(", {} {:.4f}", name, value);
   std::cout << line << std::endl;
-  return kExitOk;
+  return code;
 }
 
 int Run::run(Communicator& comm) {
+  check_files();
   if (!a_.dataset.empty()) open_dataset();
   if (gslrm_) {
     outputs_.checkpoints.push_back({"gslrm", gslrm_->checkpoint});

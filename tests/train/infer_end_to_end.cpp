@@ -363,7 +363,7 @@ TEST_F(InferEndToEnd, AnObjectThatCannotBeMadeDoesNotCostTheOthers) {
   EXPECT_EQ(fs::last_write_time(at("gone/frame_000001/provenance.json")), time);
   // A set of one says it as its error.
   a.start = 2, a.end = 3, a.out = at("gone_alone").string();
-  expect_refusal(a, kExitData, "shows no animal");
+  expect_refusal(a, kExitData, "frame 2 is transparent everywhere");
 }
 
 TEST_F(InferEndToEnd, RefusesBeforeAnythingIsMade) {

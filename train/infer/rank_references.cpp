@@ -19,8 +19,8 @@ namespace {
 
 // The 97.5 % quantile of Student's t: exact to three decimals for few degrees of freedom, else the Cornish-Fisher expansion.
 double student(std::size_t freedom) {
-  constexpr double few[] = {12.706, 4.303, 3.182, 2.776, 2.571};
-  if (freedom <= 5) return few[freedom - 1];
+  constexpr double few[] = {12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228};
+  if (freedom <= 10) return few[freedom - 1];
   const double z = 1.959964, n = double(freedom);
   return z + (std::pow(z, 3) + z) / (4 * n) + (5 * std::pow(z, 5) + 16 * std::pow(z, 3) + 3 * z) / (96 * n * n) +
          (3 * std::pow(z, 7) + 19 * std::pow(z, 5) + 17 * std::pow(z, 3) - 15 * z) / (384 * n * n * n);

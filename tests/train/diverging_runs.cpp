@@ -156,7 +156,7 @@ TEST_F(Diverging, FourRanksGoBackTogether) {
   const Set poison("MFL_TEST_POISON", "scene_000003");
   // Every epoch is two updates: the second meeting ends the run.
   ASSERT_EQ(run("four", {{"training.dataloader.batch_size_per_gpu", "1"}, {"mfl.faults.max_non_finite", "1"}}, 4), kExitNotFinite);
-  EXPECT_LE(lines("four", "rolled_back").size(), 1u);
+  EXPECT_EQ(lines("four", "rolled_back").size(), 1u);
   EXPECT_EQ(lines("four", "diverged").size(), 1u);
 }
 
@@ -180,7 +180,7 @@ TEST_F(Diverging, ALearningRateFarTooHighIsRolledBackThenStoppedAndNothingOnDisk
   EXPECT_EQ(run("run"), kExitOk);
 }
 
-TEST_F(Diverging, AHundredTimesTheLearningRateThatBreaksTheWeightsEndsWithAReport) {
+TEST_F(Diverging, ALearningRateThatBreaksTheWeightsEndsWithAReport) {
   ASSERT_EQ(run("run", {{"training.optimizer.lr", "1e30"}, {"training.schedule.max_fwdbwd_passes", "40"}, {"mfl.faults.max_non_finite", "4"}}), kExitNotFinite);
   EXPECT_EQ(lines("run", "rolled_back").size(), 1u);
   EXPECT_EQ(lines("run", "rolled_back")[0]["to_pass"], 1);   // the first update of the warm-up has a rate of 0

@@ -2,8 +2,8 @@
 # The job scripts under a real Slurm: its controller, a node's daemon and munge, all of this test's own, on this machine.
 #   tests/cluster/slurm.sh BUILD
 # What is shown: four ranks train; a signal makes them write a checkpoint, the job is queued again and goes on to the same bits; a time
-# limit does the same; a drained node takes nothing until it is resumed; an array trains a grid and its table is printed; a rank that
-# fails, and one that is killed, end the job with the cause in its log.
+# limit does the same; a drained node takes nothing until it is resumed; an array trains a grid and its table is printed, another makes
+# the views of a set; a rank that fails, and one that is killed, end the job with the cause in its log.
 # Exit code 77: no Slurm, no munge or no right to run them here.
 set -euo pipefail
 build=$(cd "$1" && pwd)
@@ -148,6 +148,12 @@ array=$(job sweep 1 sweep.sbatch --array=0-2 -- "${tiny[0]}" training.optimizer.
 for task in 0 1 2; do until_true 120 "array task $task" is "${array}_$task" COMPLETED; done
 "$root/cluster/sweep_table.sh" "$D/w/sweeps/training.optimizer.lr"
 say "an array has trained a grid"
+
+"$build/mfl_convert" tiny-pipeline -o "$D/p" --image_size 16 --widths 32 &>/dev/null
+array=$(job infer 1 infer_array.sbatch --array=1-2 -- "$D/w/views" --dataset "$D/s.h5" --limit 3 --mvdiffusion "$D/p" --device cpu --compute f32 --encoders f32 --steps 1)
+for task in 1 2; do until_true 120 "array task $task" is "${array}_$task" COMPLETED; done
+[[ $(find "$D/w/views" -name views.json | wc -l) == 3 && $(find "$D/w/views/part_1" -name views.json | wc -l) == 2 ]]
+say "an array has made the views of a set, a part a task"
 
 failing=$(job failing 2 train_gslrm.sbatch -- "${tiny[@]}" --output "$D/w/failing" --set mfl.data.train=/nowhere.h5)
 until_true 60 "a job without data fails" is "$failing" FAILED

@@ -56,7 +56,10 @@ void block_by_instructions(const std::uint8_t*, std::array<std::uint32_t, 8>&) {
 #endif
 }  // namespace
 
-Sha256::Sha256(bool portable) : instructions_(!portable && has_instructions()) {}
+Sha256::Sha256(bool portable) {
+  static const bool there = has_instructions();   // asking is slow in a virtual machine
+  instructions_ = !portable && there;
+}
 
 void Sha256::block(const std::uint8_t* p) {
   if (instructions_) return block_by_instructions(p, h_);

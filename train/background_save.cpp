@@ -114,19 +114,17 @@ void BackgroundSave::wait() {
   SavedCheckpoint saved = current_;
   failure_ = nullptr;
   Written written{};
+  bool refused = false;
   try {
     written = writing_.get();
+  } catch (const NotFiniteState&) {
+    failure_ = std::current_exception(), refused = true;
   } catch (...) {
     failure_ = std::current_exception();
-    bool refused = false;
-    try {
-      throw;
-    } catch (const NotFiniteState&) {
-      refused = true;
-    } catch (...) {
-    }
+  }
+  if (failure_) {
     if (options_.failed) options_.failed({saved.path, saved.number, cause_of(failure_), refused});
-    if (!options_.go_on && !refused) throw;
+    if (!options_.go_on && !refused) std::rethrow_exception(failure_);
     return;
   }
   saved.write_seconds = written.seconds, saved.bytes = written.bytes;

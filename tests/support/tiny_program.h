@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "data/scenes.h"
 #include "models/mvdiffusion/tiny_pipeline.h"
 #include "runtime/io/torch_file.h"
+#include "tests/support/tiny_gslrm.h"
 #include "train/checkpoint.h"
 #include "train/mvdiffusion/checkpoint.h"
 
@@ -35,13 +35,7 @@ class TinyProgram {
   TinyProgram(Model model, fs::path program, fs::path root, int last) : model_(model), program_(std::move(program)), root_(std::move(root)), last_(last) {
     fs::create_directories(root_);
     const bool views = model_ == Model::mvdiffusion;
-    data::SceneOptions o;
-    o.views = views ? 6 : 4, o.image_size = views ? 8 : 16;
-    data::PackInfo info;
-    info.width = info.height = o.image_size, info.samples = 8, info.max_views = o.views;
-    data::ViewWriter w((root_ / "scenes.h5").string(), info, true);
-    for (int i = 0; i < 8; ++i) w.add(data::make_scene(o, i));
-    w.finish();
+    write_scenes(root_ / "scenes.h5", views ? 6 : 4, views ? 8 : 16);
     if (views) mvdiffusion::write_tiny_pipeline(root_ / "pipeline", {.image = 8, .widths = {32}});
     std::ofstream(root_ / "run.yaml") << (views ? view_config() : gslrm_config());
   }
@@ -105,27 +99,7 @@ class TinyProgram {
 
  private:
   std::string gslrm_config() const {
-    return R"(
-model:
-  class_name: gslrm.model.gslrm.GSLRM
-  image_tokenizer: {image_size: 16, patch_size: 8, in_channels: 9}
-  transformer: {d: 32, d_head: 32, n_layer: 2}
-  gaussians: {n_gaussians: 2, sh_degree: 0, upsampler: {upsample_factor: 1}}
-  hard_pixelalign: true
-  use_custom_plucker: true
-training:
-  runtime: {use_tf32: false, use_amp: false, amp_dtype: bf16, grad_accum_steps: 1, grad_clip_norm: 1.0, grad_checkpoint_every: 1}
-  dataset: {dataset_path: )" + (root_ / "scenes.h5").string() + R"(, num_views: 4, num_input_views: 2, target_has_input: true}
-  dataloader: {batch_size_per_gpu: 2, num_workers: 1, prefetch_factor: 2}
-  losses: {l2_loss_weight: 1.0, lpips_loss_weight: 0.0, perceptual_loss_weight: 0.0, ssim_loss_weight: 0.2, pixelalign_loss_weight: 0.0, pointsdist_loss_weight: 0.0}
-  optimizer: {lr: 0.002, beta1: 0.9, beta2: 0.95, weight_decay: 0.05, reset_lr: false, reset_weight_decay: false}
-  schedule: {num_epochs: 100000, max_fwdbwd_passes: )" + std::to_string(last_) + R"(, warmup: 2}
-  checkpointing: {checkpoint_dir: RUN, checkpoint_every: 1, resume_ckpt: ""}
-  logging: {print_every: 1, vis_every: 0, wandb: {project: p, exp_name: e, group: g, job_type: t, log_every: 1, offline: true}}
-validation: {enabled: false}
-inference: {enabled: false}
-mfl: {device: cpu, lr_updates: 60}
-)";
+    return tiny_gslrm_yaml({.data = (root_ / "scenes.h5").string(), .batch = 2, .workers = 1, .passes = last_, .save_every = 1, .pictures_every = 0});
   }
   std::string view_config() const {
     return R"(

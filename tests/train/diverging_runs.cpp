@@ -218,13 +218,7 @@ TEST_F(Diverging, ASlowRankIsNamedWithItsHost) {
 
 // The pass's checkpoint is written although it was not due, the run ends with the cause, and what was learnt goes on.
 TEST_F(Diverging, AFailedValidationCostsNothingThatWasLearnt) {
-  data::SceneOptions o;
-  o.views = 4, o.image_size = 16;
-  data::PackInfo info;
-  info.width = info.height = 16, info.samples = 2, info.max_views = 4;
-  data::ViewWriter w((root / "val.h5").string(), info, true);
-  for (int i = 20; i < 22; ++i) w.add(data::make_scene(o, i));
-  w.finish();
+  test::write_scenes(root / "val.h5", 4, 16, 2, /*first=*/20);
   for (const int ranks : {1, 2}) {
     const std::string n = std::to_string(ranks);
     const std::vector<ConfigOverride> validated = {

@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "data/scenes.h"
 #include "runtime/io/torch_file.h"
 #include "tests/support/run_log_lines.h"
+#include "tests/support/tiny_gslrm.h"
 #include "train/checkpoint.h"
 #include "train/gslrm_trainer.h"
 #include "train/validation.h"
@@ -25,41 +25,13 @@ class Training : public ::testing::Test {
   fs::path root = fs::temp_directory_path() / ("mfl_training_" + std::to_string(::getpid()));
   void SetUp() override {
     fs::create_directories(root);
-    data::SceneOptions o;
-    o.views = 4, o.image_size = 16;
-    data::PackInfo info;
-    info.width = info.height = 16, info.samples = 8, info.max_views = 4;
-    data::ViewWriter w((root / "scenes.h5").string(), info, true);
-    for (int i = 0; i < 8; ++i) w.add(data::make_scene(o, i));
-    w.finish();
+    test::write_scenes(root / "scenes.h5", 4, 16);
   }
   void TearDown() override { fs::remove_all(root); }
 
   GslrmConfig config(const std::string& run, std::vector<ConfigOverride> more = {}) const {
-    const std::string yaml = R"(
-model:
-  class_name: gslrm.model.gslrm.GSLRM
-  image_tokenizer: {image_size: 16, patch_size: 8, in_channels: 9}
-  transformer: {d: 32, d_head: 32, n_layer: 2}
-  gaussians: {n_gaussians: 2, sh_degree: 0, upsampler: {upsample_factor: 1}}
-  hard_pixelalign: true
-  use_custom_plucker: true
-training:
-  runtime: {use_tf32: false, use_amp: false, amp_dtype: bf16, grad_accum_steps: 1, grad_clip_norm: 1.0, grad_checkpoint_every: 1}
-  dataset: {dataset_path: DATA, num_views: 4, num_input_views: 2, target_has_input: true}
-  dataloader: {batch_size_per_gpu: 4, num_workers: 2, prefetch_factor: 2}
-  losses: {l2_loss_weight: 1.0, lpips_loss_weight: 0.0, perceptual_loss_weight: 0.0, ssim_loss_weight: 0.2, pixelalign_loss_weight: 0.0, pointsdist_loss_weight: 0.0}
-  optimizer: {lr: 0.002, beta1: 0.9, beta2: 0.95, weight_decay: 0.05, reset_lr: false, reset_weight_decay: false}
-  schedule: {num_epochs: 100000, max_fwdbwd_passes: 6, warmup: 2}
-  checkpointing: {checkpoint_dir: RUN, checkpoint_every: 3, resume_ckpt: ""}
-  logging: {print_every: 1, vis_every: 100, wandb: {project: p, exp_name: e, group: g, job_type: t, log_every: 1, offline: true}}
-validation: {enabled: false}
-inference: {enabled: false}
-mfl: {device: cpu, lr_updates: 60}
-)";
-    more.insert(more.begin(), {{"training.dataset.dataset_path", (root / "scenes.h5").string()},
-                               {"training.checkpointing.checkpoint_dir", (root / run).string()}});
-    return parse_gslrm_config(yaml, "training.yaml", more).config;
+    more.insert(more.begin(), {"training.checkpointing.checkpoint_dir", (root / run).string()});
+    return parse_gslrm_config(test::tiny_gslrm_yaml({.data = (root / "scenes.h5").string()}), "training.yaml", more).config;
   }
   static int train(const GslrmConfig& c, const LaunchOptions& launch = {}) {
     auto comm = make_single(kCpu);

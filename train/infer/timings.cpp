@@ -16,8 +16,6 @@ double rounded(double seconds) { return std::round(seconds * 1e4) / 1e4; }
 
 }  // namespace
 
-const char* name_of(Phase p) { return kNames[static_cast<std::size_t>(p)]; }
-
 std::int64_t Timings::objects(Phase p) const { return p <= kLastOfViews ? viewed_ : shown_; }
 
 double Timings::to_ply() const {

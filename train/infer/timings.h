@@ -26,7 +26,6 @@ enum class Phase : std::uint8_t {
   provenance,  // what is left of hashing checkpoints, and the file
   count
 };
-const char* name_of(Phase);
 
 class Timings {
  public:

@@ -314,16 +314,11 @@ int Trainer::run(bool dry_run) {
     }
   }
   watchdog.phase("end");
-  std::exception_ptr unsaved;
-  if (writer_) {
-    unsaved = writer_->finish();   // the last checkpoint; the pipeline comes after it
-  }
+  std::exception_ptr unsaved = writer_ ? writer_->finish() : nullptr;   // of the last checkpoint; the pipeline comes after it
   if (report_.refused(comm_)) code = kExitNotFinite;
-  if (writer_) {
-    if (state_.step == total && code == kExitOk && !unsaved) {
-      writer_->save_pipeline(files_.folder(), pipeline_folder(), state_.step);
-      unsaved = writer_->finish();
-    }
+  if (writer_ && state_.step == total && code == kExitOk && !unsaved) {
+    writer_->save_pipeline(files_.folder(), pipeline_folder(), state_.step);
+    unsaved = writer_->finish();
   }
   if (report_.refused(comm_)) code = kExitNotFinite;   // the moving average alone, in the pipeline
   if (code == kExitNotFinite) report_.diverged(state_.step);

@@ -24,21 +24,21 @@ std::string element_of(const ParamStore& store, std::string_view buffer, std::in
   return text("element ", element, " of ", buffer);
 }
 
-std::uint64_t BackgroundSave::staging_bytes(const std::vector<Tensor>& buffers) {
+std::uint64_t BackgroundSave::staging_bytes(const std::vector<SavedBuffer>& buffers) {
   std::uint64_t bytes = 0;
-  for (const Tensor& t : buffers) bytes += t.bytes();
+  for (const SavedBuffer& b : buffers) bytes += b.bytes();
   return bytes;
 }
 
-BackgroundSave::BackgroundSave(const Stream& compute, std::vector<Tensor> buffers, SaveOptions options)
+BackgroundSave::BackgroundSave(const Stream& compute, std::vector<SavedBuffer> buffers, SaveOptions options)
     : compute_(compute), buffers_(std::move(buffers)), options_(std::move(options)),
       staging_(Tensor::pinned({static_cast<std::int64_t>(staging_bytes(buffers_))}, DType::u8, {"checkpoint staging"})),
       stream_(Stream::create(compute.device(), "checkpoint")), ready_(compute.device()), copied_(compute.device()),
       before_wait_(compute.device()), after_wait_(compute.device()) {
   std::uint64_t at = 0;
-  for (const Tensor& t : buffers_) {
-    first_byte_.push_back(std::exchange(at, at + t.bytes()));
-    shapes_.push_back(t.shape()), types_.push_back(t.dtype());
+  for (const SavedBuffer& b : buffers_) {
+    first_byte_.push_back(std::exchange(at, at + b.bytes()));
+    shapes_.push_back(b.shape()), types_.push_back(b.held.dtype());
   }
 }
 
@@ -51,7 +51,7 @@ BackgroundSave::~BackgroundSave() {
 }
 
 io::StoredTensor BackgroundSave::piece(std::size_t buffer, std::int64_t first, Shape shape) const {
-  const DType type = buffers_[buffer].dtype();
+  const DType type = types_[buffer];
   const std::uint64_t at = first_byte_[buffer] + static_cast<std::uint64_t>(first) * size_of(type);
   return io::stored(make_view(static_cast<const void*>(staging_.data<std::uint8_t>() + at), shape, type));
 }
@@ -65,8 +65,12 @@ void BackgroundSave::start(std::filesystem::path path, std::int64_t number, std:
   wait();
   compute_.record(ready_);
   stream_.wait(ready_);
-  for (std::size_t i = 0; i < buffers_.size(); ++i)
-    copy(stream_, buffers_[i], make_view(staging_.data<std::uint8_t>() + first_byte_[i], buffers_[i].shape(), buffers_[i].dtype()));
+  for (std::size_t i = 0; i < buffers_.size(); ++i) {
+    const SavedBuffer& b = buffers_[i];
+    const View to = make_view(staging_.data<std::uint8_t>() + first_byte_[i], shapes_[i], types_[i]);
+    if (b.divided()) b.sharding->collect(stream_, b.held, to);
+    else copy(stream_, b.held, to);
+  }
   stream_.record(copied_);
   copying_ = true, waited_ = false;
   current_ = {.path = std::move(path), .number = number};
@@ -143,6 +147,25 @@ std::exception_ptr BackgroundSave::finish() {
     return std::current_exception();
   }
   return failure_;
+}
+
+StateSender::StateSender(const Stream& compute, std::vector<SavedBuffer> buffers)
+    : compute_(compute), buffers_(std::move(buffers)), stream_(Stream::create(compute.device(), "checkpoint")), ready_(compute.device()),
+      sent_(compute.device()) {
+  std::erase_if(buffers_, [](const SavedBuffer& b) { return !b.divided(); });
+}
+
+void StateSender::start() {
+  if (buffers_.empty()) return;
+  compute_.record(ready_);
+  stream_.wait(ready_);
+  for (const SavedBuffer& b : buffers_) b.sharding->collect(stream_, b.held, {});
+  stream_.record(sent_);
+  sending_ = true;
+}
+
+void StateSender::before_update() {
+  if (std::exchange(sending_, false)) compute_.wait(sent_);
 }
 
 std::string disk_forecast(const std::filesystem::path& folder, std::int64_t checkpoints, std::uint64_t bytes, std::string_view remedy) {

@@ -17,6 +17,7 @@
 #include "runtime/io/stored_tensor.h"
 #include "runtime/module.h"
 #include "runtime/stream.h"
+#include "train/sharding.h"
 
 namespace mfl {
 
@@ -54,17 +55,27 @@ struct NotFiniteState : DataError { using DataError::DataError; };
 
 // "the second moment of transformer.0.mlp.fc1.weight": of an element of a buffer that is laid out as the store.
 std::string element_of(const ParamStore&, std::string_view buffer, std::int64_t element);
+// A buffer of the state that is saved; where `sharding` divides it, `held` is this rank's part and what is saved the whole.
+struct SavedBuffer {
+  SavedBuffer(Tensor t, const Sharding* s = nullptr) : held(std::move(t)), sharding(s) {}
+  Shape shape() const { return sharding ? Shape{sharding->whole()} : held.shape(); }
+  std::uint64_t bytes() const { return static_cast<std::uint64_t>(shape().numel()) * size_of(held.dtype()); }
+  bool divided() const { return sharding && sharding->divided(); }
+  Tensor held;
+  const Sharding* sharding;   // outlives this
+};
 
 class BackgroundSave {
  public:
   // `compute`: the stream on which the buffers change; must outlive this. Takes pinned host memory for one copy of the buffers at
   // once, so that no save does.
-  BackgroundSave(const Stream& compute, std::vector<Tensor> buffers, SaveOptions);
+  BackgroundSave(const Stream& compute, std::vector<SavedBuffer> buffers, SaveOptions);
   ~BackgroundSave();   // waits; a failure is logged
   BackgroundSave(const BackgroundSave&) = delete;
   BackgroundSave& operator=(const BackgroundSave&) = delete;
 
-  // Waits for the save before and reports it, queues the copy; when that is through, `write` runs on its thread. It reads the
+  // Waits for the save before and reports it, queues the copy (collective where a buffer is divided: the other ranks call
+  // StateSender::start); when that is through, `write` runs on its thread. It reads the
   // copies by piece() and must not touch tensors: their handles are the caller's thread's. Returns the bytes on disk.
   void start(std::filesystem::path path, std::int64_t number, std::function<std::uint64_t()> write);
   // Call before the buffers change: the stream waits for the copy, the host does not.
@@ -79,12 +90,12 @@ class BackgroundSave {
   // A parameter's slice of a buffer laid out as its store, under its name and in its published shape.
   io::NamedStored piece(std::size_t buffer, const Param&) const;
 
-  static std::uint64_t staging_bytes(const std::vector<Tensor>& buffers);
+  static std::uint64_t staging_bytes(const std::vector<SavedBuffer>& buffers);
 
  private:
   void refuse_non_finite() const;
   const Stream& compute_;
-  std::vector<Tensor> buffers_;
+  std::vector<SavedBuffer> buffers_;
   std::vector<std::uint64_t> first_byte_;   // of each buffer's copy
   std::vector<Shape> shapes_;
   std::vector<DType> types_;
@@ -101,6 +112,22 @@ class BackgroundSave {
   };
   std::future<Written> writing_;
   std::exception_ptr failure_;   // of the last save
+};
+
+// The part of the ranks that write no checkpoint: of the same buffers, those that are divided go to the one that does, by a stream
+// of its own too. The host calls the communicator from the thread that drives training, so its collectives stay in one order.
+class StateSender {
+ public:
+  StateSender(const Stream& compute, std::vector<SavedBuffer> buffers);
+  void start();           // wherever the other rank calls BackgroundSave::start
+  void before_update();   // as BackgroundSave's
+
+ private:
+  const Stream& compute_;
+  std::vector<SavedBuffer> buffers_;
+  Stream stream_;
+  Event ready_, sent_;
+  bool sending_ = false;
 };
 
 // A warning when `checkpoints` of `bytes` each do not fit beside what is in the folder; empty when they do, or nobody knows.

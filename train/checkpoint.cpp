@@ -24,8 +24,9 @@ constexpr int kVersion = 1;
 // Buffers of a checkpoint in the order of state_of.
 enum Buffer : std::size_t { kValues, kExpAvg, kExpAvgSq, kFirstNetwork };
 
-std::vector<Tensor> state_of(const GslrmStage& stage) {
-  std::vector<Tensor> all = {stage.params.values(), stage.optimizer->exp_avg(), stage.optimizer->exp_avg_sq()};
+std::vector<SavedBuffer> state_of(const GslrmStage& stage) {
+  const Sharding* sharding = &stage.optimizer->sharding();
+  std::vector<SavedBuffer> all = {stage.params.values(), {stage.optimizer->exp_avg(), sharding}, {stage.optimizer->exp_avg_sq(), sharding}};
   for (const ParamStore* network : stage.networks.stores()) all.push_back(network->values());
   return all;
 }
@@ -90,6 +91,10 @@ weights::LossNetworkSources network_sources(const GslrmConfig& c) {
 }
 
 std::uint64_t CheckpointWriter::staging_bytes(const GslrmStage& stage) { return BackgroundSave::staging_bytes(state_of(stage)); }
+
+std::unique_ptr<StateSender> CheckpointWriter::sender(const GslrmStage& stage) {
+  return std::make_unique<StateSender>(stage.stream, state_of(stage));
+}
 
 CheckpointWriter::CheckpointWriter(GslrmStage& stage, fs::path directory, SaveOptions options)
     : stage_(stage), directory_(std::move(directory)), verify_(options.verify), background_(stage.stream, state_of(stage), naming(std::move(options), stage)) {

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -47,6 +48,8 @@ class CheckpointWriter {
   void wait() { background_.wait(); }
   std::exception_ptr finish() { return background_.finish(); }
 
+  // What the ranks without a writer have instead: its start() where the writer saves.
+  static std::unique_ptr<StateSender> sender(const GslrmStage&);
   static std::uint64_t staging_bytes(const GslrmStage&);   // parameters, moments and loss networks, f32
 
  private:

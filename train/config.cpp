@@ -137,6 +137,7 @@ void visit_keys(Visitor& v, Config& c) {
   v("mfl.lr_schedule", o.lr_schedule);
   v("mfl.lr_updates", o.lr_updates);
   v("mfl.bucket_mb", o.bucket_mb);
+  v("mfl.shard_optimizer", o.shard_optimizer);
   v("mfl.max_skipped", o.max_skipped);
   visit_fault_keys(v, o.faults);
   v("mfl.stall_seconds", o.stall_seconds);

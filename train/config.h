@@ -134,6 +134,7 @@ struct MflConfig {
   std::string lr_schedule = "cosine";      // cosine, linear, constant
   std::int64_t lr_updates = 0;             // length of the schedule in updates; 0: the published rule (whole epochs)
   double bucket_mb = 64;                   // gradient bucket of the data-parallel reduction
+  bool shard_optimizer = false;            // every rank holds its share of the moments; the same bits
   int max_skipped = 100;                   // stop after this many consecutive updates that were not applied
   double stall_seconds = 600;              // no progress for so long ends the run on all ranks; 0: no watch
   std::string keep_best = "psnr";          // validation metric whose best checkpoint is never deleted; none

@@ -6,22 +6,30 @@
 #include "kernels/optim/ema.h"
 #include "models/mvdiffusion/schedulers.h"
 #include "models/weights/coverage.h"
+#include "runtime/log.h"
 #include "train/host_memory.h"
 
 namespace mfl {
 
-EmaWeights::EmaWeights(const Stream& s, Arena& arena, ParamStore& store, double limit, bool on_host)
-    : store_(store), limit_(limit) {
+EmaWeights::EmaWeights(const Stream& s, Arena& arena, ParamStore& store, double limit, bool on_host, std::shared_ptr<const Sharding> sharding)
+    : store_(store), sharding_(sharding ? std::move(sharding) : std::make_shared<Sharding>(arena, store)), limit_(limit) {
   const Purpose purpose{"moving average of parameters"};
-  const Shape flat{store.flat_numel()};
+  const Shape flat{sharding_->held()};
   const DType accum = store.precision().accum;
   shadow_ = on_host ? on_host_for(arena.device(), flat, accum, purpose) : arena.empty(flat, accum, purpose);
-  copy(s, store.values(), shadow_);
+  restart(s);
+}
+
+void EmaWeights::restart(const Stream& s) {
+  for (const Sharding::Part& p : sharding_->parts()) copy(s, store_.values().rows(p.first, p.count), shadow_.rows(p.local, p.count));
+  updates_ = 0;
 }
 
 void EmaWeights::update(const Stream& s) {
   ++updates_;
-  ema(s, {.shadow = shadow_, .value = store_.values(), .decay = mvdiffusion::ema_decay(updates_, limit_)});
+  const double decay = mvdiffusion::ema_decay(updates_, limit_);
+  for (const Sharding::Part& p : sharding_->parts())
+    ema(s, {.shadow = shadow_.rows(p.local, p.count), .value = store_.values().rows(p.first, p.count), .decay = decay});
 }
 
 std::string EmaWeights::config_fields() const {
@@ -32,21 +40,28 @@ std::string EmaWeights::config_fields() const {
 
 void EmaWeights::exchange(const Stream& s, Arena& scratch) {
   constexpr std::int64_t kPiece = std::int64_t{16} << 20;
-  const std::int64_t n = store_.flat_numel();
-  const Tensor piece = scratch.empty({std::min(kPiece, n)}, shadow_.dtype(), {"exchange of parameters"});
-  for (std::int64_t first = 0; first < n; first += kPiece) {
-    const std::int64_t count = std::min(kPiece, n - first);
-    const Tensor live = store_.values().rows(first, count), average = shadow_.rows(first, count), held = piece.rows(0, count);
-    copy(s, live, held);
-    copy(s, average, live);
-    copy(s, held, average);
-  }
+  const Tensor piece = scratch.empty({std::min(kPiece, sharding_->held())}, shadow_.dtype(), {"exchange of parameters"});
+  for (const Sharding::Part& p : sharding_->parts())
+    for (std::int64_t at = 0; at < p.count; at += kPiece) {
+      const std::int64_t count = std::min(kPiece, p.count - at);
+      const Tensor live = store_.values().rows(p.first + at, count), average = shadow_.rows(p.local + at, count), held = piece.rows(0, count);
+      copy(s, live, held);
+      copy(s, average, live);
+      copy(s, held, average);
+    }
+  sharding_->gather(s, store_.values());
   weights::refresh_compute(s, store_);
 }
 
 EmaWeights::Shown::Shown(const Stream& s, Arena& scratch, EmaWeights& ema) : stream_(s), scratch_(scratch), ema_(ema) {
   ema_.exchange(stream_, scratch_);
 }
-EmaWeights::Shown::~Shown() { ema_.exchange(stream_, scratch_); }
+EmaWeights::Shown::~Shown() {
+  try {
+    ema_.exchange(stream_, scratch_);
+  } catch (const CommError& e) {   // no further collective is possible, so nobody goes on with what is in the store
+    log_error("the weights behind the moving average were not brought together again: ", e.what());
+  }
+}
 
 }  // namespace mfl

@@ -64,7 +64,8 @@ GslrmStage::GslrmStage(const GslrmConfig& config, StageOptions o)
                                           OptimizerConfig{.beta1 = t.optimizer.beta1, .beta2 = t.optimizer.beta2,
                                                           .groups = ParamGroups::matrices_decay(t.optimizer.weight_decay),
                                                           .max_norm = t.runtime.grad_clip_norm,
-                                                          .allowed_factor = t.runtime.allowed_gradnorm_factor});
+                                                          .allowed_factor = t.runtime.allowed_gradnorm_factor},
+                                          std::make_shared<Sharding>(weights, params, o.shard));
 }
 
 void GslrmStage::load_networks(const weights::LossNetworkSources& sources) {

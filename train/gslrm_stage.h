@@ -21,6 +21,7 @@ struct StageOptions {
   Precision precision{};
   int recompute_segment = 0;        // 0: all activations are kept
   std::size_t memory_bytes = 0;     // of the device; bounds the arenas. 0: ask the device
+  ShardRanks shard = {};            // whom the optimizer's state is divided among
   bool lpips_metric = false;        // LPIPS' network for validation, although no loss uses it
 };
 
@@ -68,7 +69,7 @@ class GslrmStage {
   gslrm::LossNetworks networks;           // of the losses; part of every checkpoint
   gslrm::LossNetworks metric_networks;    // LPIPS where only validation uses it; in no checkpoint
   gslrm::Renderer renderer;
-  std::unique_ptr<Optimizer> optimizer;   // made by seal
+  std::unique_ptr<Optimizer> optimizer;   // made by seal; knows how its state is divided
 
   // LPIPS for validation: the loss's network or the metric's own; null where there is none.
   const perceptual::LpipsLoss* lpips() const { return networks.lpips ? networks.lpips.get() : metric_networks.lpips.get(); }

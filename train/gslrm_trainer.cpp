@@ -129,7 +129,7 @@ class Trainer {
         train_(std::make_shared<data::Dataset>(
             open_data(config, config.train_data(), config.mfl.data.train, config.training.dataset.dataset_path, comm), dataset_options(config, true))),
         stage_(config, {.device = comm.device(), .precision = Precision::of(config.compute()), .recompute_segment = segment,
-                        .memory_bytes = launch.memory_bytes, .lpips_metric = lpips_metric(config).own_network}),
+                        .memory_bytes = launch.memory_bytes, .shard = shard_ranks(config.mfl.shard_optimizer, comm), .lpips_metric = lpips_metric(config).own_network}),
         job_(job_overview(config, train_->size(), comm.size())),
         report_(leader_, {.folder = config.log_dir(), .print_every = config.training.logging.print_every,
                           .log_every = config.training.logging.wandb.log_every, .clip_norm = config.training.runtime.grad_clip_norm,
@@ -171,6 +171,7 @@ class Trainer {
   JobOverview job_;
   RunReport report_;
   std::unique_ptr<CheckpointWriter> writer_;   // of the leader
+  std::unique_ptr<StateSender> sender_;        // of the others
   std::unique_ptr<TrainingPictures> pictures_; // of the leader
   std::unique_ptr<Showcase> showcase_;         // of the leader
   std::unique_ptr<GradReducer> reducer_;
@@ -216,6 +217,7 @@ int Trainer::run(bool dry_run) {
                                                      train_->num_views(), side > 0 ? side : image_size, train_->channels());
     }
   }
+  if (!leader_) sender_ = CheckpointWriter::sender(stage_);
   const std::int64_t terms = std::int64_t{accumulation} * kTerms;
   averaged_ = stage_.weights.empty({terms + times_.places()}, DType::f32, {"loss terms"});
   terms_ = averaged_.rows(0, terms).reshape({accumulation, kTerms});
@@ -297,6 +299,7 @@ int Trainer::run(bool dry_run) {
     const double lr = learning_rate(lr_schedule(config_.mfl), t.optimizer.lr, state_.schedule_updates, t.schedule.warmup,
                                     job_.lr_updates);
     if (writer_) writer_->before_update();
+    if (sender_) sender_->before_update();
     stage_.optimizer->step(stage_.stream, lr, micro + 1, terms_.rows(0, micro + 1));
     stage_.optimizer->request(stage_.stream);
     readback_->request(stage_.stream, terms_);
@@ -443,6 +446,7 @@ void Trainer::take(const Beginning& b) {
 bool Trainer::roll_back(Watchdog& watchdog) {
   watchdog.phase("rollback");
   if (writer_) (void)writer_->finish();   // one that fails now is reported, and no place to go back to
+  if (sender_) sender_->before_update();
   (void)report_.refused(comm_);
   const std::int64_t sound = report_.sound_before(), from = state_.passes;
   if (!report_.may_return()) return false;
@@ -466,6 +470,7 @@ bool Trainer::save() {
   if (writer_) writer_->wait();   // as its save would
   if (report_.refused(comm_)) return false;
   saved_pass_ = state_.passes;
+  if (sender_) sender_->start();
   if (!writer_) return true;
   const double lr = learning_rate(lr_schedule(config_.mfl), config_.training.optimizer.lr, state_.schedule_updates,
                                   config_.training.schedule.warmup, job_.lr_updates);
@@ -503,7 +508,7 @@ int train_gslrm(const GslrmConfig& config, Communicator& comm, const LaunchOptio
   set_log_rank(comm.rank(), comm.size());
   std::size_t memory = launch.memory_bytes;
   if (memory == 0 && comm.device().is_cuda()) memory = device_info(comm.device()).memory_bytes;
-  const MemoryPlan plan = plan_gslrm(config, memory);
+  const MemoryPlan plan = plan_gslrm(config, memory, -1, comm.size());
   HeldFolders held;
   if (comm.rank() == 0) {
     held = hold_folders({config.training.checkpointing.checkpoint_dir, config.log_dir()});

@@ -58,6 +58,13 @@ std::string tables(const MemoryPlan& p) {
   row("total", p.total());
   line("pinned host memory");
   for (const auto& l : p.host) row(l.what, l.bytes);
+  if (p.ranks == 1) return out;
+  line(fmt::format("by rank, optimizer state {}", p.divided ? fmt::format("divided among {}", p.ranks) : "whole on each"));
+  std::size_t leader = 0, other = 0;
+  for (const auto& l : p.host) leader += l.bytes, other += l.leader ? 0 : l.bytes;
+  row("rank 0", p.total(), fmt::format("and {} of host memory: it writes checkpoints{}", human_bytes(leader), p.showcase_bytes ? " and pictures" : ""));
+  row(p.ranks == 2 ? std::string("rank 1") : fmt::format("ranks 1 to {}, each", p.ranks - 1), p.total() - p.showcase_bytes,
+      fmt::format("and {} of host memory", human_bytes(other)));
   return out;
 }
 

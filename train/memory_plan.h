@@ -19,12 +19,15 @@ struct MemoryPlan {
     std::string what;
     std::size_t bytes = 0;
     std::int64_t times = 1;              // calls of a module
+    bool leader = false;                 // on rank 0 only
   };
   std::int64_t parameters = 0, trainable = 0, network_parameters = 0, metric_parameters = 0;
   int recompute_segment = 0;
   std::vector<Line> state;               // parameters, gradients, moments, networks
   std::vector<Line> modules;             // kept for backward by each module's forward, per step
   std::vector<Line> host;                // pinned host memory of rank 0
+  int ranks = 1;
+  bool divided = false;                  // the optimizer's state, among the ranks (sharding.h)
   std::vector<Line> peak;                // what lives at the peak of the step, by purpose
   std::size_t state_bytes = 0, step_bytes = 0, splat_bytes = 0, library_bytes = 0;
   std::size_t showcase_bytes = 0;        // what renders a validation's turntables beside training, on rank 0
@@ -32,6 +35,7 @@ struct MemoryPlan {
   std::size_t validation_bytes = 0;      // step arena while validating; part of step_bytes where it is the larger one
   std::string missing_metric;            // why validation will report no LPIPS; empty: it will, or there is no validation
   double forward_flops = 0;              // a sample
+  // Of rank 0; the others have no pictures to make.
   std::size_t total() const { return state_bytes + step_bytes + splat_bytes + showcase_bytes + library_bytes; }
 };
 

@@ -52,6 +52,7 @@ int run(int argc, char** argv) {
   std::vector<std::vector<std::string>> pairs;
   int overfit = -1;
   bool plan = false, dry = false, verify = false;
+  int ranks = 1;
   app.add_option("config,-c,--config", path, "YAML file in FaceLift's schema, with our section mfl")->required();
   app.add_option("--set", sets, "KEY=VALUE, dotted key; may be repeated")->allow_extra_args(false);
   app.add_option("-s", pairs, "KEY VALUE, as the reference takes it; may be repeated")->expected(2)->allow_extra_args(false);
@@ -61,8 +62,9 @@ int run(int argc, char** argv) {
   app.add_option("--resume", resume, "auto, never, or a checkpoint to continue from, with its optimizer and counters");
   app.add_option("--init", init, "checkpoint, or UNet folder, whose weights start a new run at step 0");
   app.add_option("--overfit", overfit, "train and validate on the first N samples, without augmentation");
-  app.add_flag("--plan", plan, "print parameters, memory and whether it fits; needs no GPU and no data");
+  auto* plans = app.add_flag("--plan", plan, "print parameters, memory and whether it fits; needs no GPU and no data");
   app.add_option("--gpu-memory", memory, "for --plan: the device's memory, such as 12G");
+  app.add_option("--ranks", ranks, "for --plan: the run's ranks")->needs(plans)->check(CLI::Range(1, 1 << 20));
   app.add_flag("--verify-checkpoints", verify, "read every checkpoint from the disk again, before an older one is deleted");
   app.add_flag("--dry-run", dry, "check configuration, memory, data and weights, then stop");
   try {
@@ -90,7 +92,7 @@ int run(int argc, char** argv) {
     set("pretrained_unet_path", init);
     const mvdiffusion::LoadedTrainConfig c = mvdiffusion::parse_train_config(yaml, path, overrides);
     start.device = c.config.mfl.device, start.notes = c.notes;
-    return go(start, [&] { return mvdiffusion::plan_training(c.config); },
+    return go(start, [&] { return mvdiffusion::plan_training(c.config, ranks); },
               [&](const MemoryPlan& p) { return mvdiffusion::describe(c.config, p, bytes); },
               [&](Communicator& comm, const LaunchOptions& launch) { return mvdiffusion::train(c.config, comm, launch); });
   }
@@ -100,7 +102,7 @@ int run(int argc, char** argv) {
   set("mfl.init", init);
   const LoadedConfig c = parse_gslrm_config(yaml, path, overrides);
   start.device = c.config.mfl.device, start.notes = c.notes;
-  return go(start, [&] { return plan_gslrm(c.config, bytes); }, [&](const MemoryPlan& p) { return describe(c.config, p, bytes); },
+  return go(start, [&] { return plan_gslrm(c.config, bytes, -1, ranks); }, [&](const MemoryPlan& p) { return describe(c.config, p, bytes); },
             [&](Communicator& comm, const LaunchOptions& launch) { return train_gslrm(c.config, comm, launch); });
 }
 

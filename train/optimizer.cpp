@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "models/weights/coverage.h"
 #include "runtime/backend.h"
 #include "train/host_memory.h"
 
@@ -28,8 +29,8 @@ struct Optimizer::Pinned {
   ~Pinned() { backend::deallocate_pinned(scalars); }
 };
 
-Optimizer::Optimizer(const Stream& stream, Arena& arena, ParamStore& store, OptimizerConfig config)
-    : store_(store), config_(std::move(config)) {
+Optimizer::Optimizer(const Stream& stream, Arena& arena, ParamStore& store, OptimizerConfig config, std::shared_ptr<const Sharding> sharding)
+    : store_(store), config_(std::move(config)), sharding_(sharding ? std::move(sharding) : std::make_shared<Sharding>(arena, store)) {
   MFL_CHECK(config_.groups.of && config_.groups.groups.size() <= kAdamWGroups, "an optimizer has at most ", kAdamWGroups,
             " groups, and a rule that says which parameter is of which");
   std::vector<ParamSegment> segments;
@@ -44,20 +45,29 @@ Optimizer::Optimizer(const Stream& stream, Arena& arena, ParamStore& store, Opti
   const DType accum = store.precision().accum;
   const Purpose moments{"optimizer moments"};
   for (Tensor* m : {&exp_avg_, &exp_avg_sq_})
-    *m = config_.moments_on_host ? on_host_for(arena.device(), {store.flat_numel()}, accum, moments)
-                                 : arena.empty({store.flat_numel()}, accum, moments);
+    *m = config_.moments_on_host ? on_host_for(arena.device(), {sharding_->held()}, accum, moments)
+                                 : arena.empty({sharding_->held()}, accum, moments);
   fill_zero(stream, exp_avg_);
   fill_zero(stream, exp_avg_sq_);
-  const std::vector<std::int64_t> table = chunk_table(segments);
-  const auto chunks = static_cast<std::int64_t>(table.size() / 4);
-  chunks_ = arena.empty({chunks, 4}, DType::i64, {"optimizer table"});
-  partial_ = arena.empty({chunks}, DType::f64, {"optimizer table"});
-  scalars_ = arena.empty(kStepScalarsShape, DType::u8, {"optimizer scalars"});
-  if (!stream.device().is_meta()) {
-    copy(stream, make_view(static_cast<const void*>(table.data()), {chunks, 4}, DType::i64), chunks_);
+  auto upload = [&](const std::vector<std::int64_t>& table) {
+    const auto chunks = static_cast<std::int64_t>(table.size() / 4);
+    Tensor t = arena.empty({chunks, 4}, DType::i64, {"optimizer table"});
+    if (!stream.device().is_meta() && chunks > 0) copy(stream, make_view(static_cast<const void*>(table.data()), {chunks, 4}, DType::i64), t);
     stream.synchronize();
-    host_ = std::make_shared<Pinned>(stream.device());
+    return t;
+  };
+  chunks_ = upload(chunk_table(segments));
+  partial_ = arena.empty({chunks_.shape()[0]}, DType::f64, {"optimizer table"});
+  scalars_ = arena.empty(kStepScalarsShape, DType::u8, {"optimizer scalars"});
+  for (const Sharding::Part& part : sharding_->parts()) {
+    std::vector<ParamSegment> inside;
+    for (const ParamSegment& g : segments) {
+      const std::int64_t from = std::max(g.first, part.first), to = std::min(g.first + g.count, part.first + part.count);
+      if (from < to) inside.push_back({from - part.first, to - from, g.group});
+    }
+    if (!inside.empty()) held_.push_back({part, sharding_->divided() ? upload(chunk_table(inside)) : chunks_});
   }
+  if (!stream.device().is_meta()) host_ = std::make_shared<Pinned>(stream.device());
   set_updates(stream, 0);
 }
 
@@ -66,12 +76,20 @@ void Optimizer::step(const Stream& s, double learning_rate, int micro_batches, C
   grad_norm(s, {.grad = store_.grads(), .chunks = chunks_, .partial = partial_, .scalars = scalars_});
   decide_update(s, {.scalars = scalars_, .loss = loss, .factor = 1.0 / micro_batches, .max_norm = config_.max_norm,
                     .allowed_factor = config_.allowed_factor, .beta1 = config_.beta1, .beta2 = config_.beta2});
-  const bool copy_needed = store_.precision().compute != store_.precision().accum;
-  AdamW update{.value = store_.values(), .grad = store_.grads(), .exp_avg = exp_avg_, .exp_avg_sq = exp_avg_sq_,
-            .compute = copy_needed ? View(store_.computes()) : View{}, .chunks = chunks_, .scalars = scalars_,
-            .beta1 = config_.beta1, .beta2 = config_.beta2, .eps = config_.eps};
-  std::copy(config_.groups.groups.begin(), config_.groups.groups.end(), update.groups.begin());
-  adamw(s, update);
+  // Divided: the compute copies of all ranks' elements are made once these are here.
+  const bool copy_needed = !sharding_->divided() && store_.precision().compute != store_.precision().accum;
+  for (const auto& [part, chunks] : held_) {
+    auto of = [&](const Tensor& flat) { return flat.rows(part.first, part.count); };
+    auto held = [&](const Tensor& moments) { return moments.rows(part.local, part.count); };
+    AdamW update{.value = of(store_.values()), .grad = of(store_.grads()), .exp_avg = held(exp_avg_), .exp_avg_sq = held(exp_avg_sq_),
+              .compute = copy_needed ? View(of(store_.computes())) : View{}, .chunks = chunks, .scalars = scalars_,
+              .beta1 = config_.beta1, .beta2 = config_.beta2, .eps = config_.eps};
+    std::copy(config_.groups.groups.begin(), config_.groups.groups.end(), update.groups.begin());
+    adamw(s, update);
+  }
+  if (!sharding_->divided()) return;
+  sharding_->gather(s, store_.values());
+  weights::refresh_compute(s, store_);
 }
 
 void Optimizer::request(const Stream& s) {

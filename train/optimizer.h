@@ -10,6 +10,7 @@
 #include "kernels/optim/adamw.h"
 #include "kernels/optim/grad_norm.h"
 #include "runtime/module.h"
+#include "train/sharding.h"
 
 namespace mfl {
 
@@ -36,11 +37,12 @@ struct OptimizerConfig {
 
 class Optimizer {
  public:
-  // Trainable parameters of the sealed store only; moments live in the store's layout, from `arena`.
-  Optimizer(const Stream&, Arena&, ParamStore&, OptimizerConfig);
+  // Trainable parameters of the sealed store only; moments live in the store's layout, from `arena`: this rank's part of it
+  // where `sharding` divides them (null: it does not).
+  Optimizer(const Stream&, Arena&, ParamStore&, OptimizerConfig, std::shared_ptr<const Sharding> sharding = nullptr);
 
   // Gradients in the store hold the sum over `micro_batches`, averaged over ranks. `loss` [m] decides with them whether the
-  // step is finite; ranks must agree on it.
+  // step is finite; ranks must agree on it. Collective where the state is divided: afterwards all ranks have all parameters.
   void step(const Stream&, double learning_rate, int micro_batches, ConstView loss);
 
   // Copies the scalars of the last step to the host, asynchronously; `take` waits for that copy and returns them.
@@ -51,8 +53,9 @@ class Optimizer {
   void reset(const Stream&);   // as made: no update, moments of zero
   // State of a checkpoint: updates applied so far, and the moments in the parameters' layout.
   void set_updates(const Stream&, std::int64_t updates);
-  const Tensor& exp_avg() const { return exp_avg_; }
+  const Tensor& exp_avg() const { return exp_avg_; }         // [sharding().held()]
   const Tensor& exp_avg_sq() const { return exp_avg_sq_; }
+  const Sharding& sharding() const { return *sharding_; }
   const OptimizerConfig& config() const { return config_; }
   // Name of the parameter behind StepScalars::bad_segment.
   const std::string& segment_name(std::int64_t segment) const;
@@ -63,8 +66,14 @@ class Optimizer {
  private:
   ParamStore& store_;
   OptimizerConfig config_;
+  std::shared_ptr<const Sharding> sharding_;
   std::vector<const Param*> segments_;
   Tensor exp_avg_, exp_avg_sq_, chunks_, partial_, scalars_;
+  struct Held {                  // what this rank updates, and its chunk_table, counted from the part's first element
+    Sharding::Part part;
+    Tensor chunks;
+  };
+  std::vector<Held> held_;
   struct Pinned;
   std::shared_ptr<Pinned> host_;
   bool pending_ = false;

@@ -22,11 +22,12 @@ gslrm::Views meta_batch(GslrmStage& s, std::int64_t side) {
           s.step.empty({B, V, 4}, accum, {"batch"})};
 }
 
-MemoryPlan measure(const GslrmConfig& config, int segment) {
+MemoryPlan measure(const GslrmConfig& config, int segment, int ranks) {
   const LpipsMetric metric = lpips_metric(config);
   GslrmStage stage(config, {.device = kMeta, .precision = Precision::of(config.compute()), .recompute_segment = segment,
-                            .lpips_metric = metric.own_network});
+                            .shard = {0, config.mfl.shard_optimizer ? ranks : 1, nullptr}, .lpips_metric = metric.own_network});
   MemoryPlan p;
+  p.ranks = ranks, p.divided = stage.optimizer->sharding().divided();
   p.missing_metric = metric.missing;
   p.recompute_segment = segment;
   p.parameters = stage.params.numel();
@@ -69,25 +70,25 @@ MemoryPlan measure(const GslrmConfig& config, int segment) {
   const std::size_t B = std::size_t(t.dataloader.batch_size_per_gpu), V = std::size_t(t.dataset.num_views);
   const std::size_t C = t.dataset.remove_alpha ? 3 : 4, S = std::size_t(stage.spec.image_size);
   const std::size_t side = std::min(S, std::size_t(t.crop_size.value_or(stage.spec.image_size)));
-  p.host.push_back({kCheckpointStaging, static_cast<std::size_t>(CheckpointWriter::staging_bytes(stage))});
+  p.host.push_back({kCheckpointStaging, static_cast<std::size_t>(CheckpointWriter::staging_bytes(stage)), 1, /*leader=*/true});
   p.host.push_back({"batches ahead", std::size_t(t.dataloader.batches_ahead()) * B * V * C * 4 *
                                          (S * S + (side < S ? side * side : 0))});
   if (t.logging.vis_every > 0)
-    p.host.push_back({"pictures", std::min(B, std::size_t(TrainingPictures::kSamples)) * V * side * side * (3 + C) * 4});
+    p.host.push_back({"pictures", std::min(B, std::size_t(TrainingPictures::kSamples)) * V * side * side * (3 + C) * 4, 1, /*leader=*/true});
   p.library_bytes = library_bytes();
   return p;
 }
 
 }  // namespace
 
-MemoryPlan plan_gslrm(const GslrmConfig& config, std::size_t memory_bytes, int segment) {
+MemoryPlan plan_gslrm(const GslrmConfig& config, std::size_t memory_bytes, int segment, int ranks) {
   const int published = std::max(1, config.training.runtime.grad_checkpoint_every);
-  if (segment >= 0) return measure(config, segment);
-  if (config.mfl.recompute == "none") return measure(config, 0);
-  if (config.mfl.recompute == "block") return measure(config, published);
-  MemoryPlan plain = measure(config, 0);   // auto: keep everything if that fits
+  if (segment >= 0) return measure(config, segment, ranks);
+  if (config.mfl.recompute == "none") return measure(config, 0, ranks);
+  if (config.mfl.recompute == "block") return measure(config, published, ranks);
+  MemoryPlan plain = measure(config, 0, ranks);   // auto: keep everything if that fits
   if (memory_bytes == 0 || plain.total() <= memory_bytes) return plain;
-  return measure(config, published);
+  return measure(config, published, ranks);
 }
 
 std::string describe(const GslrmConfig& config, const MemoryPlan& p, std::size_t memory_bytes) {
@@ -109,6 +110,7 @@ std::string describe(const GslrmConfig& config, const MemoryPlan& p, std::size_t
   out += disk_line(p, fmt::format("{} passes", t.checkpointing.checkpoint_every), t.checkpointing.checkpoints_total_limit);
   if (memory_bytes == 0) return out;
   std::vector<std::string> remedies;
+  if (p.ranks > 1 && !p.divided) remedies.push_back(fmt::format("mfl.shard_optimizer=true would divide the optimizer's moments among the {} ranks", p.ranks));
   if (p.recompute_segment == 0) remedies.push_back("mfl.recompute=block would keep only the input of every block");
   if (t.dataloader.batch_size_per_gpu > 1)
     remedies.push_back(fmt::format("training.dataloader.batch_size_per_gpu=1 with training.runtime.grad_accum_steps={} gives the same update",

@@ -1,6 +1,5 @@
 #include "train/torch_optimizer.h"
 
-#include "models/weights/coverage.h"
 #include "runtime/error.h"
 
 namespace mfl {
@@ -150,8 +149,8 @@ std::int64_t load_adamw_state(const Stream& s, Optimizer& optimizer, const Value
     for (const Param* p : flat(optimizer.grouped())) {
       const Value& one = states.at(keys[i++]);
       for (const auto& [moment, name] : kMoments)
-        weights::load_parameter(s, weights::slice_of(moment == Moment::exp_avg ? optimizer.exp_avg() : optimizer.exp_avg_sq(), *p),
-                                one.at(name).tensor(), text("optimizer.state.", i - 1, '.', name));
+        optimizer.sharding().load(s, moment == Moment::exp_avg ? optimizer.exp_avg() : optimizer.exp_avg_sq(), *p, one.at(name).tensor(),
+                                  text("optimizer.state.", i - 1, '.', name));
       updates = static_cast<std::int64_t>(one.at("step").number());
     }
   optimizer.set_updates(s, updates);

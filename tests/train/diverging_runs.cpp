@@ -63,6 +63,13 @@ class Diverging : public ::testing::Test {
     const std::int64_t i = s.picks(step)[0].sample;
     return "scene_00000" + std::to_string(i);
   }
+  // A sample of this step of two ranks that step 4, the next epoch's first, does not use.
+  std::string met_once(std::uint64_t step, std::uint64_t seed) const {
+    data::Sampler s({.size = 8, .batch = 2, .seed = seed});
+    const std::vector<data::Pick> now = s.picks(step), then = s.picks(4);
+    const std::int64_t first = now[0].sample;
+    return "scene_00000" + std::to_string(first == then[0].sample || first == then[1].sample ? now[1].sample : first);
+  }
   // No tensor of any checkpoint in the folder, set aside ones included, has a number that is not finite.
   void expect_finite_files(const std::string& name) const {
     for (const auto& e : fs::recursive_directory_iterator(root / name)) {
@@ -158,6 +165,20 @@ TEST_F(Diverging, FourRanksGoBackTogether) {
   ASSERT_EQ(run("four", {{"training.dataloader.batch_size_per_gpu", "1"}, {"mfl.faults.max_non_finite", "1"}}, 4), kExitNotFinite);
   EXPECT_EQ(lines("four", "rolled_back").size(), 1u);
   EXPECT_EQ(lines("four", "diverged").size(), 1u);
+}
+
+// The other rank's share of the moments may still be on its way to a checkpoint when it is to be overwritten.
+TEST_F(Diverging, DividedStateGoesBackToTheSameBits) {
+  for (const int to : {0, 1}) {   // 0: the start, nothing is read, moments begin at zero
+    const Set poison("MFL_TEST_POISON", met_once(std::uint64_t(to) + 1, 777));
+    const std::string end = std::to_string(to + 2);
+    for (const char* divided : {"true", "false"})
+      ASSERT_EQ(run(end + divided, {{"training.dataloader.batch_size_per_gpu", "1"}, {"mfl.faults.max_non_finite", "1"},
+                                    {"training.schedule.max_fwdbwd_passes", end}, {"mfl.shard_optimizer", divided}}, 2), kExitOk);
+    ASSERT_EQ(lines(end + "true", "rolled_back").size(), 1u);
+    EXPECT_EQ(lines(end + "true", "rolled_back")[0]["to_pass"], to);
+    EXPECT_EQ(state(end + "true", to + 2), state(end + "false", to + 2));
+  }
 }
 
 TEST_F(Diverging, ALearningRateFarTooHighIsRolledBackThenStoppedAndNothingOnDiskIsNotFinite) {
@@ -265,6 +286,15 @@ TEST_F(DivergingViews, APoisonedObjectIsNamedAndTheRunGoesBackOnceOnTheSameBits)
   EXPECT_EQ(end.at("ema_updates"), "5");
   EXPECT_EQ(end.at("updates"), "5");
   EXPECT_EQ(end.at("data_step"), "7");
+}
+
+TEST_F(DivergingViews, DividedStateGoesBackToTheSameBits) {
+  const Set poison("MFL_TEST_POISON", met_once(2, 42) + "=1e30");
+  for (const char* divided : {"true", "false"})
+    ASSERT_EQ(run(divided, {{"train_batch_size", "1"}, {"mfl.faults.max_non_finite", "1"}, {"max_train_steps", "3"}, {"mfl.shard_optimizer", divided}}, 2), kExitOk);
+  ASSERT_EQ(lines("true", "rolled_back").size(), 1u);
+  EXPECT_EQ(lines("true", "rolled_back")[0]["to_pass"], 1);
+  EXPECT_EQ(state("true", 3), state("false", 3));
 }
 
 TEST_F(DivergingViews, TwoRanksLeaveAPoisonedObjectOutAndALearningRateFarTooHighStops) {

@@ -89,6 +89,19 @@ TEST_F(Training, ResumeIsBitwiseOnFourRanks) {
   EXPECT_EQ(tensors("straight4", 6), tensors("stopped4", 6));
 }
 
+// Divided optimizer state: the same checkpoints, which go on in any division and on any number of ranks (mfl.shard_optimizer).
+TEST_F(Training, DividedStateHasTheSameBitsAcrossResumesOnOtherNumbersOfRanks) {
+  auto part = [&](const std::string& run, int ranks, int passes, bool divided) {
+    return train_ranks(config(run, {{"training.dataloader.batch_size_per_gpu", "1"}, {"training.schedule.max_fwdbwd_passes", std::to_string(passes)},
+                                    {"training.checkpointing.checkpoint_every", "2"}, {"mfl.shard_optimizer", divided ? "true" : "false"}}), ranks);
+  };
+  for (const auto& [ranks, passes] : {std::pair{4, 2}, {1, 4}, {2, 6}}) {
+    ASSERT_EQ(part("whole", ranks, passes, false), kExitOk);
+    ASSERT_EQ(part("divided", ranks, passes, ranks != 1), kExitOk);
+    EXPECT_TRUE(tensors("whole", passes) == tensors("divided", passes)) << passes;
+  }
+}
+
 TEST_F(Training, FourRanksEqualOneOverFiftySteps) {
   const std::vector<ConfigOverride> fifty = {{"training.schedule.max_fwdbwd_passes", "50"}, {"training.checkpointing.checkpoint_every", "50"}};
   auto split = fifty;

@@ -32,9 +32,10 @@ constexpr const char *kPrefix = "checkpoint-", *kPipeline = "pipeckpts";
 // Buffers of a checkpoint in the order of state_of.
 enum Buffer : std::size_t { kValues, kExpAvg, kExpAvgSq, kAverage };
 
-std::vector<Tensor> state_of(const Trained& t) {
-  std::vector<Tensor> all = {t.params.values(), t.optimizer.exp_avg(), t.optimizer.exp_avg_sq()};
-  if (t.ema) all.push_back(t.ema->shadow());
+std::vector<SavedBuffer> state_of(const Trained& t) {
+  const Sharding* sharding = &t.optimizer.sharding();
+  std::vector<SavedBuffer> all = {t.params.values(), {t.optimizer.exp_avg(), sharding}, {t.optimizer.exp_avg_sq(), sharding}};
+  if (t.ema) all.push_back({t.ema->shadow(), &t.ema->sharding()});
   return all;
 }
 
@@ -184,6 +185,10 @@ std::string types_of(const io::WeightFile& file) {
 // ---- writing ----
 
 std::uint64_t CheckpointWriter::staging_bytes(const Trained& t) { return BackgroundSave::staging_bytes(state_of(t)); }
+
+std::unique_ptr<StateSender> CheckpointWriter::sender(const Trained& t) {
+  return std::make_unique<StateSender>(t.stream, state_of(t));
+}
 
 CheckpointWriter::CheckpointWriter(Trained trained, fs::path directory, SaveOptions options)
     : trained_(std::move(trained)), directory_(std::move(directory)), verify_(options.verify),
@@ -359,11 +364,10 @@ Resumed resume(const Trained& t, const fs::path& checkpoint) {
   weights::load_parameters(t.stream, t.params, live, {.log = false});
   r.state.updates = load_adamw_state(t.stream, t.optimizer, optimizer);
   if (average) {
-    for (const Param& p : t.params.all()) weights::load_parameter(t.stream, weights::slice_of(t.ema->shadow(), p), *average->find(p.name), p.name);
+    for (const Param& p : t.params.all()) t.ema->sharding().load(t.stream, t.ema->shadow(), p, *average->find(p.name), p.name);
     t.ema->set_updates(JsonConfig::read(checkpoint / "unet_ema" / "config.json").integer("optimization_step", 0));
   } else if (t.ema) {
-    copy(t.stream, t.params.values(), t.ema->shadow());
-    t.ema->set_updates(0);
+    t.ema->restart(t.stream);
   }
   t.stream.synchronize();
   if (ours) {

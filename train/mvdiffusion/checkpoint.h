@@ -16,6 +16,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -66,6 +67,8 @@ class CheckpointWriter {
   void wait() { background_.wait(); }
   std::exception_ptr finish() { return background_.finish(); }
 
+  // What the ranks without a writer have instead: its start() where the writer saves.
+  static std::unique_ptr<StateSender> sender(const Trained&);
   static std::uint64_t staging_bytes(const Trained&);      // also about a checkpoint's bytes on disk
 
  private:

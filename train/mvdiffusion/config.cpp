@@ -98,6 +98,7 @@ void visit_keys(Visitor& v, Config& c) {
   v("mfl.print_every", o.print_every);
   v("mfl.val_samples", o.val_samples);
   v("mfl.bucket_mb", o.bucket_mb);
+  v("mfl.shard_optimizer", o.shard_optimizer);
   v("mfl.stall_seconds", o.stall_seconds);
   v("mfl.peak_tflops", o.peak_tflops);
   v("mfl.allow_unsound_data", o.allow_unsound_data);

@@ -108,6 +108,7 @@ struct TrainConfig {
     int print_every = 20;                         // steps between progress lines
     int val_samples = 8;                          // objects of a validation; 0: all
     double bucket_mb = 64;                        // gradient bucket of the data-parallel reduction
+    bool shard_optimizer = false;                 // every rank holds its share of the moments and the moving average; the same bits
     double stall_seconds = 600;                   // no progress for so long ends the run; 0: no watch
     double peak_tflops = 0;                       // what MFU is a share of; 0: by device name
     bool allow_unsound_data = false;

@@ -52,11 +52,12 @@ void sample_once(Stage& stage) {
 
 }  // namespace
 
-MemoryPlan plan_training(const TrainConfig& c) {
+MemoryPlan plan_training(const TrainConfig& c, int ranks) {
   std::optional<PipelineFiles> files;
   if (fs::exists(c.pretrained_model_name_or_path)) files.emplace(c.pretrained_model_name_or_path);
-  Stage stage(c, files ? &*files : nullptr, {.device = kMeta, .compute = c.compute(), .offload = c.offload(), .recompute = c.recompute()});
+  Stage stage(c, files ? &*files : nullptr, {.device = kMeta, .compute = c.compute(), .offload = c.offload(), .shard = {0, c.mfl.shard_optimizer ? ranks : 1, nullptr}, .recompute = c.recompute()});
   MemoryPlan p;
+  p.ranks = ranks, p.divided = stage.optimizer->sharding().divided();
   p.parameters = stage.params.numel();
   for (const Param& x : stage.params.all()) p.trainable += x.trainable ? x.numel() : 0;
   p.network_parameters = stage.encoders.parameters();
@@ -90,7 +91,7 @@ MemoryPlan plan_training(const TrainConfig& c) {
   const Trained trained{stage.stream, stage.params, *stage.optimizer, stage.ema ? &*stage.ema : nullptr, {}};
   if (c.offload() != Offload::none) p.host.push_back({"optimizer moments", 2 * stage.optimizer->exp_avg().bytes()});
   if (c.offload() != Offload::none && stage.ema) p.host.push_back({"moving average of parameters", stage.ema->shadow().bytes()});
-  p.host.push_back({kCheckpointStaging, std::size_t(CheckpointWriter::staging_bytes(trained))});
+  p.host.push_back({kCheckpointStaging, std::size_t(CheckpointWriter::staging_bytes(trained)), 1, /*leader=*/true});
   p.host.push_back({"batches ahead", 3 * batch.images.size() * std::size_t(c.img_wh) * std::size_t(c.img_wh) * 3 * 4});
   p.library_bytes = library_bytes();
   return p;
@@ -118,7 +119,7 @@ std::string describe(const TrainConfig& c, const MemoryPlan& p, std::size_t memo
     if (!applies) return false;
     apply();
     set += " --set " + keys;
-    const std::size_t total = plan_training(smaller).total();
+    const std::size_t total = plan_training(smaller, p.ranks).total();
     line(fmt::format("  {:>10}  {}{}", human_bytes(total), total <= memory_bytes ? "fits with" : "not yet with", set));
     return total <= memory_bytes;
   };
@@ -129,6 +130,7 @@ std::string describe(const TrainConfig& c, const MemoryPlan& p, std::size_t memo
         smaller.train_batch_size = 1;
         smaller.gradient_accumulation_steps = int(objects);
       }) ||
+      change(p.ranks > 1 && !p.divided, "mfl.shard_optimizer=true", [&] { smaller.mfl.shard_optimizer = true; }) ||
       change(c.offload() == Offload::none, "mfl.offload=moments", [&] { smaller.mfl.offload = "moments"; }) ||
       change(c.validation_batch_size > 1 && p.validation_bytes > 0, "validation_batch_size=1", [&] { smaller.validation_batch_size = 1; }) ||
       change(c.mfl.cache.chunk > 1, "mfl.cache.chunk=1", [&] { smaller.mfl.cache.chunk = 1; }))

@@ -67,12 +67,14 @@ Stage::Stage(const TrainConfig& config, const PipelineFiles* files, StageOptions
                              step_of_side, '.');
   params.seal(stream);
   choose_trainable(params, config.trainable_modules);
+  const auto sharding = std::make_shared<Sharding>(weights, params, o.shard);
   optimizer = std::make_unique<Optimizer>(
       stream, weights, params,
       OptimizerConfig{.beta1 = config.adam_beta1, .beta2 = config.adam_beta2, .eps = config.adam_epsilon,
                       .groups = ParamGroups::embeddings_apart(config.adam_weight_decay, config.camera_embedding_lr_mult),
-                      .max_norm = config.max_grad_norm.value_or(0), .moments_on_host = o.offload != Offload::none, .allowed_factor = 0});
-  if (config.use_ema) ema.emplace(stream, weights, params, 0.9999, o.offload != Offload::none);
+                      .max_norm = config.max_grad_norm.value_or(0), .moments_on_host = o.offload != Offload::none, .allowed_factor = 0},
+      sharding);
+  if (config.use_ema) ema.emplace(stream, weights, params, 0.9999, o.offload != Offload::none, sharding);
   if (config.validation_steps > 0 && !config.val_data().empty() && ::mfl::weights::missing_for_lpips(lpips_sources(config)).empty()) {
     gslrm::LossConfig only_lpips;
     only_lpips.lpips_loss_weight = 1;
@@ -91,7 +93,7 @@ void Stage::load() {
     for (ParamStore* store : metric_networks.stores()) ::mfl::weights::load_loss_networks(stream, *store, lpips_sources(config_));
     metric_networks.prepare(stream, weights, params.precision().compute);
   }
-  if (ema) copy(stream, params.values(), ema->shadow());
+  if (ema) ema->restart(stream);
   const Tensor host = read_prompt_embeddings(config_.prompts(), config_.n_views, spec.text_width);
   Tensor narrow = Tensor::on_heap(host.shape(), prompts.dtype());
   cpu::cast({.x = host, .y = narrow});

@@ -25,6 +25,7 @@ struct StageOptions {
   Device device{};
   DType compute = DType::f32;
   Offload offload = Offload::none;
+  ShardRanks shard = {};            // whom the optimizer's state and the moving average are divided among
   bool recompute = false;           // blocks of the down and up levels are rebuilt in backward
   std::size_t memory_bytes = 0;     // of the device; bounds the arenas. 0: ask the device
 };

@@ -72,8 +72,8 @@ class Trainer {
         files_(config.pretrained_model_name_or_path),
         set_(std::make_shared<ObjectSet>(open_data(config, config.train_data(), config.mfl.data.train, config.train_dataset.path, comm),
                                          object_options(config))),
-        stage_(config, &files_, {.device = comm.device(), .compute = config.compute(), .offload = config.offload(), .recompute = config.recompute(),
-                                .memory_bytes = launch.memory_bytes}),
+        stage_(config, &files_, {.device = comm.device(), .compute = config.compute(), .offload = config.offload(), .shard = shard_ranks(config.mfl.shard_optimizer, comm),
+                                .recompute = config.recompute(), .memory_bytes = launch.memory_bytes}),
         report_(leader_, {.folder = config.log_dir(), .print_every = config.mfl.print_every, .log_every = 1,
                           .clip_norm = config.max_grad_norm.value_or(0), .allowed_factor = 0, .max_skipped = config.mfl.max_skipped, .faults = config.mfl.faults,
                           .remedy = "a lower learning_rate or longer lr_warmup_steps; max_grad_norm where it is null; a look at the objects that are named "
@@ -102,6 +102,7 @@ class Trainer {
   std::exception_ptr validate();   // null, or on all ranks why it failed
   void keep_if_best(const ValidationResult&);
   bool save();                     // false: diverged, the state of the save before is not finite
+  std::exception_ptr save_pipeline();   // waits; why it was not written, or null
   bool due(std::int64_t every) const { return every > 0 && state_.step % every == 0; }
   double rate() const { return learning_rate(config_, state_.schedule_count, comm_.size()); }
   fs::path pipeline_folder() const { return config_.model_dir() / "pipeckpts"; }
@@ -124,6 +125,7 @@ class Trainer {
   std::unique_ptr<StepEncoder> encoder_;
   std::unique_ptr<ViewValidation> validation_;
   std::unique_ptr<CheckpointWriter> writer_;   // of the leader
+  std::unique_ptr<StateSender> sender_;        // of the others
   std::unique_ptr<LossReadback> readback_;
   std::unique_ptr<UpdateSamples> samples_;
   RankTimes times_;
@@ -188,6 +190,7 @@ void Trainer::begin() {
 bool Trainer::roll_back(Watchdog& watchdog) {
   watchdog.phase("rollback");
   if (writer_) (void)writer_->finish();   // one that fails now is reported, and no place to go back to
+  if (sender_) sender_->before_update();
   (void)report_.refused(comm_);
   const std::int64_t sound = report_.sound_before(), from = state_.step;
   if (!report_.may_return()) return false;
@@ -197,7 +200,6 @@ bool Trainer::roll_back(Watchdog& watchdog) {
   } else if (resumed_.empty() && sound > start_step_) {
     stage_.load();
     stage_.optimizer->reset(stage_.stream);
-    if (stage_.ema) stage_.ema->set_updates(0);
     state_ = {};
     where = "the start of the run";
   } else {
@@ -226,6 +228,10 @@ void Trainer::prepare_validation() {
 }
 
 void Trainer::make_writer() {
+  if (!leader_) {
+    sender_ = CheckpointWriter::sender(trained());
+    return;
+  }
   writer_ = std::make_unique<CheckpointWriter>(trained(), config_.model_dir(),
                                                save_options(report_, config_.mfl.on_checkpoint_failure, verify_checkpoints_));
 }
@@ -249,10 +255,9 @@ int Trainer::run(bool dry_run) {
   check_pipeline_target(files_.folder(), pipeline_folder());
   if (dry_run) return kExitOk;
   if (state_.step >= total) {   // a run that ended before its pipeline was written
-    if (leader_ && !fs::exists(pipeline_folder() / "model_index.json")) {
+    if (comm_.any(leader_ && !fs::exists(pipeline_folder() / "model_index.json"))) {
       make_writer();
-      writer_->save_pipeline(files_.folder(), pipeline_folder(), state_.step);
-      if (const std::exception_ptr unsaved = writer_->finish()) std::rethrow_exception(unsaved);
+      if (const std::exception_ptr unsaved = save_pipeline()) std::rethrow_exception(unsaved);
     }
     comm_.barrier();
     return kExitOk;
@@ -260,8 +265,8 @@ int Trainer::run(bool dry_run) {
   report_.start(header());
   const auto run_start = std::chrono::steady_clock::now();
 
+  make_writer();
   if (leader_) {
-    make_writer();
     std::int64_t folders = (total - state_.step + config_.checkpointing_steps - 1) / config_.checkpointing_steps;
     if (config_.checkpoints_total_limit) folders = std::min<std::int64_t>(folders, *config_.checkpoints_total_limit + 2);
     const std::string warning = disk_forecast(config_.model_dir(), folders, CheckpointWriter::staging_bytes(trained()),
@@ -316,10 +321,7 @@ int Trainer::run(bool dry_run) {
   watchdog.phase("end");
   std::exception_ptr unsaved = writer_ ? writer_->finish() : nullptr;   // of the last checkpoint; the pipeline comes after it
   if (report_.refused(comm_)) code = kExitNotFinite;
-  if (writer_ && state_.step == total && code == kExitOk && !unsaved) {
-    writer_->save_pipeline(files_.folder(), pipeline_folder(), state_.step);
-    unsaved = writer_->finish();
-  }
+  if (state_.step == total && code == kExitOk && !comm_.any(unsaved != nullptr)) unsaved = save_pipeline();
   if (report_.refused(comm_)) code = kExitNotFinite;   // the moving average alone, in the pipeline
   if (code == kExitNotFinite) report_.diverged(state_.step);
   spent_.all = seconds_since(run_start);
@@ -369,6 +371,7 @@ bool Trainer::update(ObjectLoader& loader, GradReducer& reducer, Watchdog& watch
   if (!settle()) return false;
   const double lr = rate();
   if (writer_) writer_->before_update();
+  if (sender_) sender_->before_update();
   stage_.optimizer->step(stage_.stream, lr, accumulation, losses_);
   if (stage_.ema) stage_.ema->update(stage_.stream);
   stage_.optimizer->request(stage_.stream);
@@ -461,11 +464,19 @@ void Trainer::keep_if_best(const ValidationResult& r) {
     }
 }
 
+std::exception_ptr Trainer::save_pipeline() {
+  if (sender_) sender_->start();
+  if (!writer_) return nullptr;
+  writer_->save_pipeline(files_.folder(), pipeline_folder(), state_.step);
+  return writer_->finish();
+}
+
 bool Trainer::save() {
   if (saved_step_ == state_.step) return true;
   if (writer_) writer_->wait();   // as its save would
   if (report_.refused(comm_)) return false;
   saved_step_ = state_.step;
+  if (sender_) sender_->start();
   if (!writer_) return true;
   const std::int64_t keep = config_.checkpoints_total_limit ? report_.checkpoints_to_keep(int(std::max<std::int64_t>(1, *config_.checkpoints_total_limit))) : 0;
   writer_->save(state_, rate(), learning_rate(config_, 0, comm_.size()), write_merged(config_), keep > 0 ? std::optional(keep) : std::nullopt);
@@ -479,7 +490,7 @@ int train(const TrainConfig& config, Communicator& comm, const LaunchOptions& la
   std::size_t memory = launch.memory_bytes;
   if (memory == 0 && comm.device().is_cuda()) memory = device_info(comm.device()).memory_bytes;
   const PipelineFiles there(config.pretrained_model_name_or_path);   // a run needs it, a plan does not
-  const MemoryPlan plan = plan_training(config);
+  const MemoryPlan plan = plan_training(config, comm.size());
   HeldFolders held;
   if (comm.rank() == 0) {
     held = hold_folders({config.model_dir(), config.log_dir()});

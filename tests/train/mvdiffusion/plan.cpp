@@ -48,6 +48,19 @@ TEST(MvDiffusionPlan, KnowsWhatSavesMemory) {
   EXPECT_NEAR(double(recomputed.state_peak - host.state_peak), 12 * 870e6, 0.01 * 12 * 870e6);   // two moments, average
 }
 
+TEST(MvDiffusionPlan, DividesTheOptimizersStateAmongRanks) {
+  const TrainConfig c = ours("mouse_mvdiffusion.yaml", {{"mfl.shard_optimizer", "true"}});
+  const MemoryPlan one = plan_training(c), four = plan_training(c, 4);
+  EXPECT_FALSE(one.divided);
+  EXPECT_TRUE(four.divided);
+  EXPECT_NEAR(double(one.state_peak - four.state_peak), 0.75 * 12 * 870e6, 0.01 * 9 * 870e6);   // two moments, average
+  const std::string text = describe(c, four, 0);
+  EXPECT_NE(text.find("optimizer state divided among 4"), std::string::npos) << text;
+  EXPECT_NE(text.find("ranks 1 to 3, each"), std::string::npos) << text;
+  const TrainConfig whole = ours("mouse_mvdiffusion.yaml");
+  EXPECT_NE(describe(whole, plan_training(whole, 4), 16 * kGiB).find("--set mfl.shard_optimizer=true"), std::string::npos);
+}
+
 TEST(MvDiffusionPlan, SaysHowCardsOf12And24And48GiBTrainIt) {
   const TrainConfig c = ours("mouse_mvdiffusion.yaml");
   const MemoryPlan as_it_is = plan_training(c);

@@ -77,6 +77,25 @@ TEST_F(MvDiffusionTraining, ResumeIsBitwiseOnFourRanksWithAccumulation) {
   EXPECT_EQ(state("straight4", 4), state("stopped4", 4));
 }
 
+// Divided moments and average: the same files, which go on in any division and on any number of ranks (mfl.shard_optimizer).
+TEST_F(MvDiffusionTraining, DividedStateHasTheSameBitsAcrossResumesOnOtherNumbersOfRanks) {
+  auto part = [&](const std::string& run, int ranks, int steps, bool divided) {
+    return run_ranks(config(run, {{"train_batch_size", "1"}, {"max_train_steps", std::to_string(steps)}, {"mfl.offload", divided ? "moments" : "none"},
+                                  {"mfl.compute", "bf16"}, {"mfl.shard_optimizer", divided ? "true" : "false"}}), ranks);
+  };
+  for (const auto& [ranks, steps] : {std::pair{4, 2}, {1, 4}, {2, 6}}) {
+    ASSERT_EQ(part("whole", ranks, steps, false), kExitOk);
+    ASSERT_EQ(part("divided", ranks, steps, ranks != 1), kExitOk);
+    EXPECT_TRUE(state("whole", steps) == state("divided", steps)) << steps;
+  }
+  auto pipeline = [&](const char* run) {
+    std::ifstream in(root / run / "pipeckpts" / "unet" / "diffusion_pytorch_model.safetensors", std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  EXPECT_GT(pipeline("whole").size(), 1000u);
+  EXPECT_TRUE(pipeline("whole") == pipeline("divided"));
+}
+
 // The same global batch: the same objects with the same noise, whoever holds them.
 TEST_F(MvDiffusionTraining, RanksAndAccumulationEqualTheLargerBatch) {
   ASSERT_EQ(run(config("one", {{"train_batch_size", "4"}})), kExitOk);

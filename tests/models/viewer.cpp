@@ -235,6 +235,33 @@ TEST_F(ViewerInBrowser, AHundredThousandGaussiansInSoftwareRendering) {
   }
 }
 
+// As many Gaussians as the model makes, drawn by a graphics card through OpenGL or Vulkan.
+TEST_F(ViewerInBrowser, AMillionAndAHalfOnAGpu) {
+  const std::string renderer =
+      "(() => { const gl = document.createElement('canvas').getContext('webgl2'), more = gl && gl.getExtension('WEBGL_debug_renderer_info'); "
+      "return more ? gl.getParameter(more.UNMASKED_RENDERER_WEBGL) : 'none'; })()";
+  std::unique_ptr<test::Browser> browser;
+  std::string found;
+  for (const char* flag : {"--use-angle=gl-egl", "--use-angle=vulkan"}) {
+    browser = std::make_unique<test::Browser>(test::Browser::program(), std::vector<std::string>{flag, "--ignore-gpu-blocklist", "--enable-features=Vulkan"});
+    const std::string name = browser->evaluate(renderer);
+    found += (found.empty() ? "" : "; ") + std::string(flag) + ": " + name;
+    if (name.find("NVIDIA") != std::string::npos || name.find("AMD") != std::string::npos || name.find("Intel") != std::string::npos) break;
+    browser.reset();
+  }
+  if (!browser) GTEST_SKIP() << "the browser finds no graphics card (" << found << ")";
+  const test::SplatScene scene = test::ring_scene(SceneKind::trained, 512);
+  compare(*browser, gaussians_of(scene), cameras_of(scene, 512), {2}, {1, 1, 1}, 1, 38);
+  for (const char* size : {"512x512", "1920x1080"}) {
+    browser->open(page, text("frames=60&level=0&size=", size));
+    ASSERT_EQ(browser->wait_for_state(std::chrono::seconds(120)), "done") << browser->evaluate("document.getElementById('message').textContent");
+    const auto r = nlohmann::json::parse(browser->evaluate("document.querySelector('pre.frames').textContent").get<std::string>());
+    std::printf("%lld Gaussians, %s: %.1f ms to draw, %.0f ms to sort beside it; %s\n", static_cast<long long>(scene.gaussians), size,
+                r["draw_ms"].get<double>(), r["sort_ms"].get<double>(), r["graphics"].get<std::string>().c_str());
+    EXPECT_LT(r["draw_ms"].get<double>(), 33);   // 30 frames a second
+  }
+}
+
 TEST_F(ViewerInBrowser, FollowsKeysMouseAndSliders) {
   const test::SplatScene scene = test::ring_scene(SceneKind::trained, 16);
   write_viewer(page, gaussians_of(scene), cameras_of(scene, 64), {.title = "one mouse"});

@@ -257,9 +257,10 @@ class Page {
       this.moved_at = performance.now();
       await this.sorted();
       sorts.push(this.sorter.milliseconds);
+      this.painter.wait();   // the order is there
       const begin = performance.now();
       this.painter.draw(this.view, width * scale, height * scale, this.look);
-      this.painter.pixels();
+      this.painter.wait();
       draws.push(performance.now() - begin);
     }
     const median = x => x.sort((a, b) => a - b)[x.length >> 1];

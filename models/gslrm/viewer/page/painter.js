@@ -85,6 +85,7 @@ class Painter {
     this.set('1f', 'opacity_factor', look.opacity);
     gl.drawArrays(gl.TRIANGLES, 0, 3 * this.seen);
   }
+  wait() { this.gl.readPixels(0, 0, 1, 1, this.gl.RGBA, this.gl.UNSIGNED_BYTE, new Uint8Array(4)); }   // for the GPU
   // The picture that was drawn in this task: RGBA, the top row first. Waits for the GPU.
   pixels() {
     const gl = this.gl, { width, height } = this.canvas, row = 4 * width, below = new Uint8Array(row * height), out = new Uint8Array(row * height);

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "runtime/profile.h"
+#include "train/test_hooks.h"
 
 namespace mfl {
 namespace {
@@ -77,6 +78,7 @@ void GradReducer::send_next(const Ctx& cx) {
   const std::size_t index = sent_;
   Bucket& b = buckets_[index];
   const Range range("gradient bucket");
+  test_hooks::hang(comm_.rank(), step_, index + 1);
   cx.stream.record(b.ready);
   stream_.wait(b.ready);
   if (index == 0) stream_.record(step().begun);
@@ -117,11 +119,11 @@ std::string GradReducer::describe(std::size_t bucket) const {
   return out.str();
 }
 
-std::string GradReducer::in_flight() const {
+InFlight GradReducer::in_flight() const {
   const std::size_t sent = sent_;
   for (std::size_t i = 0; i < sent && i < buckets_.size(); ++i)
-    if (!buckets_[i].done.done()) return describe(i);
-  return sending_ && sent < buckets_.size() ? describe(sent) : std::string();
+    if (!buckets_[i].done.done()) return {describe(i), buckets_[i].ready.done()};
+  return sending_ && sent < buckets_.size() ? InFlight{describe(sent), buckets_[sent].ready.done()} : InFlight{};
 }
 
 std::optional<GradReducer::Timing> GradReducer::timing() const {

@@ -19,7 +19,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/comm/communicator.h"
+#include "runtime/comm/roll_call.h"
 #include "runtime/module.h"
 
 namespace mfl {
@@ -44,7 +44,7 @@ class GradReducer {
   // "gradient bucket 3 of 12 (transformer.11.mlp.fc2.weight to transformer.10.norm.weight, 33.5 MB)"
   std::string describe(std::size_t bucket) const;
   // The first bucket that was sent and has not completed, described; empty when none. From any thread (watchdog).
-  std::string in_flight() const;
+  InFlight in_flight() const;
 
   // Seconds that the host was inside collectives in this step, between begin and join; 0 where it does not wait in them (CUDA).
   double host_seconds() const { return comm_.size() > 1 ? steps_[step_ % 2].host_ms * 1e-3 : 0; }

@@ -235,7 +235,8 @@ int Trainer::run(bool dry_run) {
                        .world = comm_.size(), .seed = config_.mfl.seed, .shuffle = true},
                       {.workers = t.dataloader.num_workers, .prefetch = t.dataloader.batches_ahead(),
                        .first_step = state_.data_step});
-  Watchdog watchdog(comm_, config_.mfl.stall_seconds, [&] { return reducer_->in_flight(); });
+  RollCall roll_call(comm_);
+  Watchdog watchdog(comm_, {.stall = config_.mfl.stall_seconds, .silence = config_.mfl.faults.silence_seconds}, [&] { return reducer_->in_flight(); }, &roll_call);
 
   const auto run_start = std::chrono::steady_clock::now();
   if (validation_ && (state_.passes == 0 || due(config_.validation.val_every))) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <limits>
 #include <thread>
@@ -30,6 +31,14 @@ void delay(int rank) {
   char* colon = nullptr;
   if (std::strtol(set, &colon, 10) != rank || *colon != ':') return;
   std::this_thread::sleep_for(std::chrono::milliseconds(std::strtol(colon + 1, nullptr, 10)));
+}
+
+void hang(int rank, std::size_t step, std::size_t bucket) {
+  const char* set = std::getenv("MFL_TEST_HANG");
+  if (!set) return;
+  const std::string given = set, here = text(rank, ':', step, ':', bucket);
+  if (given == here + ":stop") std::raise(SIGSTOP);
+  if (given == here) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
 }  // namespace mfl::test_hooks

@@ -2,17 +2,29 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iomanip>
 
 #include "runtime/log.h"
 
 namespace mfl {
+namespace {
 
-Watchdog::Watchdog(Communicator& comm, double limit_seconds, std::function<std::string()> where, double grace_seconds)
-    : comm_(comm), limit_(limit_seconds), grace_(grace_seconds), where_(std::move(where)), thread_([this] {
-        watch();
-      }) {}
+// A loop that enters phases as it should is not asked what is in flight.
+constexpr double kAsk = 2;  // seconds in one phase
+
+}  // namespace
+
+Watchdog::Watchdog(Communicator& comm, Limits limits, std::function<InFlight()> where, RollCall* ranks)
+    : comm_(comm), limits_(limits), where_(std::move(where)), ranks_(ranks) {
+  if (ranks_) {
+    if (limits_.silence > 0) limits_.silence = std::max(limits_.silence, 4 * ranks_->interval());
+    ranks_->set_place([this] { return place(); });
+  }
+  thread_ = std::thread([this] { watch(); });
+}
 
 Watchdog::~Watchdog() {
+  if (ranks_) ranks_->set_place({});
   {
     std::lock_guard lock(mutex_);
     stop_ = true;
@@ -32,41 +44,78 @@ void Watchdog::check() const {
   if (!fired_.empty()) throw CommError(fired_);
 }
 
+RollCall::Place Watchdog::place() const {
+  RollCall::Place p;
+  {
+    std::lock_guard lock(mutex_);
+    p.phase = phase_;
+    p.seconds = std::chrono::duration<double>(Clock::now() - since_).count();
+  }
+  if (!where_ || p.seconds < std::min(kAsk, limits_.stall > 0 ? limits_.stall / 4 : kAsk)) return p;
+  try {
+    p.flight = where_();
+  } catch (const std::exception& e) {  // of the device
+    p.flight.what = e.what();
+  }
+  return p;
+}
+
+std::string Watchdog::verdict() {
+  const RollCall::Place here = place();
+  const std::string phase = text(" in phase \"", here.phase, '"');
+  try {
+    comm_.check();
+  } catch (const std::exception& e) {
+    return text(e.what(), " (", phase.substr(1), ')');
+  }
+  const std::string me = text("rank ", comm_.rank(), " of ", comm_.size());
+  const double quiet = limits_.silence > 0 ? limits_.silence / 2 : 5;
+  if (ranks_ && limits_.silence > 0)
+    if (const std::vector<int> lost = ranks_->lost(limits_.silence); !lost.empty())
+      return text(me, " has not heard ", lost.size(), lost.size() == 1 ? " rank" : " ranks", " for ", limits_.silence,
+                  " s (mfl.faults.silence_seconds): stopped, killed, or its host or the network gone; it is", phase, "; ",
+                  who_is_missing(ranks_->ranks(), quiet));
+  if (limits_.stall <= 0 || here.seconds < limits_.stall) return {};
+  std::string why = text(me, " has made no progress for ", std::setprecision(3), here.seconds, " s", phase);
+  if (ranks_ && comm_.size() > 1) return why + "; " + who_is_missing(ranks_->ranks(), quiet);
+  if (!here.flight.what.empty()) why += "; in flight: " + here.flight.what;
+  if (comm_.size() > 1) why += "; another rank may have failed or fallen behind, look at its log";
+  return why;
+}
+
 void Watchdog::watch() {
-  const bool limited = limit_.count() > 0;
-  const std::chrono::duration<double> pause(limited ? std::clamp(limit_.count() / 10, 0.005, 1.0) : 1.0);
+  const double shortest = std::min(limits_.stall > 0 ? limits_.stall : 10, ranks_ && limits_.silence > 0 ? limits_.silence : 10);
+  const std::chrono::duration<double> pause(std::clamp(shortest / 10, 0.005, 1.0));
   std::unique_lock lock(mutex_);
   while (!wake_.wait_for(lock, pause, [&] { return stop_; })) {
-    try {
-      lock.unlock();
-      comm_.check();
-      lock.lock();
-    } catch (const std::exception& e) {
-      lock.lock();
-      return fire(lock, text(e.what(), " (in phase \"", phase_, "\")"));
-    }
-    const std::chrono::duration<double> silent = Clock::now() - since_;
-    if (!limited || silent < limit_) continue;
-    std::string why = text("rank ", comm_.rank(), " of ", comm_.size(), " has made no progress for ", silent.count(),
-                           " s in phase \"", phase_, "\"");
     lock.unlock();
-    const std::string where = where_ ? where_() : std::string();
+    std::string why = verdict();
+    if (!why.empty()) return fire(std::move(why));
     lock.lock();
-    if (!where.empty()) why += text("; in flight: ", where);
-    if (comm_.size() > 1) why += "; another rank may have failed or fallen behind, look at its log";
-    return fire(lock, std::move(why));
   }
 }
 
-void Watchdog::fire(std::unique_lock<std::mutex>& lock, std::string why) {
-  fired_ = why;
-  lock.unlock();
+void Watchdog::fire(std::string why) {
+  {
+    std::lock_guard lock(mutex_);
+    fired_ = why;
+  }
   log_error(why);
-  comm_.abort(why, kExitComm);
-  lock.lock();
-  if (wake_.wait_for(lock, grace_, [&] { return stop_; })) return;
-  log_error("the training loop did not come back within ", grace_.count(), " s of that; ending the process");
-  std::_Exit(kExitComm);
+  // An abort can hang where the network is gone, so it is not this thread that waits for it.
+  std::thread abort([this, &why] {
+    comm_.abort(why, kExitComm);
+    std::lock_guard lock(mutex_);
+    aborted_ = true;
+    wake_.notify_all();
+  });
+  {
+    std::unique_lock lock(mutex_);
+    if (!wake_.wait_for(lock, std::chrono::duration<double>(limits_.grace), [&] { return stop_ && aborted_; })) {
+      log_error("the training loop did not come back within ", limits_.grace, " s of that; ending the process");
+      std::_Exit(kExitComm);
+    }
+  }
+  abort.join();
 }
 
 }  // namespace mfl

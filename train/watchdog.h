@@ -1,11 +1,14 @@
 // Watchdog: a thread that turns silence into an error.
 //
-// The training loop says where it is (`phase`) at every phase of every step. When nothing is said for `limit_seconds`,
-// or when the communicator reports a failure in the background, the watchdog logs one sentence that names the rank, the
-// phase and what `where` adds (the gradient bucket in flight), and aborts the communicator, which releases the waiting
-// threads and streams. Under MPI that ends all processes. Elsewhere the loop sees a CommError from its collective or
-// from `check`; if it does not come back within `grace_seconds` (a kernel that hangs, a blocked file system), the
-// process is ended with kExitComm.
+// The training loop says where it is (`phase`) at every phase of every step. The run ends on all ranks when
+//   - nothing is said for `stall` seconds;
+//   - another rank has not been heard for `silence` seconds (roll_call.h): it was stopped or killed, its host or the network is gone;
+//   - the communicator reports a failure in the background.
+// The watchdog logs one sentence that names this rank and its phase, the collective that waits (the gradient bucket, from
+// `where`) and the ranks that did not come to it, and aborts the communicator, which releases the waiting threads and
+// streams. Under MPI that ends all processes. Elsewhere the loop sees a CommError from its collective or from `check`.
+// Where neither has happened within `grace` seconds (a kernel that hangs, a blocked file system, a launcher that cannot be
+// reached), the process is ended with kExitComm.
 #pragma once
 
 #include <chrono>
@@ -15,14 +18,19 @@
 #include <string>
 #include <thread>
 
-#include "runtime/comm/communicator.h"
+#include "runtime/comm/roll_call.h"
 
 namespace mfl {
 
 class Watchdog {
  public:
-  // `limit_seconds` <= 0: only the communicator is watched. `where` is called from the watchdog's thread.
-  Watchdog(Communicator&, double limit_seconds, std::function<std::string()> where = {}, double grace_seconds = 60);
+  struct Limits {
+    double stall = 600;   // 0: none
+    double silence = 15;  // 0: none. Four intervals of the roll call at least
+    double grace = 10;
+  };
+  // `where` is called from other threads. `ranks`, where there is one, outlives the watchdog, and one watchdog at a time speaks for it.
+  Watchdog(Communicator&, Limits, std::function<InFlight()> where = {}, RollCall* ranks = nullptr);
   ~Watchdog();
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
@@ -36,17 +44,20 @@ class Watchdog {
  private:
   using Clock = std::chrono::steady_clock;
   void watch();
-  void fire(std::unique_lock<std::mutex>&, std::string why);
+  std::string verdict();  // why the run must end; empty while it need not
+  RollCall::Place place() const;
+  void fire(std::string why);
 
   Communicator& comm_;
-  const std::chrono::duration<double> limit_, grace_;
-  std::function<std::string()> where_;
+  Limits limits_;
+  std::function<InFlight()> where_;
+  RollCall* ranks_;
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   const char* phase_ = "start";
   Clock::time_point since_ = Clock::now();
   std::string fired_;
-  bool stop_ = false;
+  bool stop_ = false, aborted_ = false;
   std::thread thread_;  // last: it uses the others
 };
 

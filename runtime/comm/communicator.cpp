@@ -46,25 +46,51 @@ std::size_t bytes_of(ConstView v) { return static_cast<std::size_t>(v.numel()) *
 void Communicator::all_reduce(const Stream& s, View inout, ReduceOp op) {
   check_view(*this, s, "all_reduce", inout);
   check_reduction("all_reduce", inout.dtype, op);
-  if (inout.numel() && !inout.device.is_meta()) do_all_reduce(s, inout.data, inout.numel(), inout.dtype, op);
+  if (!inout.numel() || inout.device.is_meta()) return;
+  const Inside inside(*this, "all_reduce", bytes_of(inout));
+  do_all_reduce(s, inout.data, inout.numel(), inout.dtype, op);
 }
 void Communicator::reduce_scatter(const Stream& s, ConstView in, View out, ReduceOp op) {
   check_view(*this, s, "reduce_scatter", in);
   check_view(*this, s, "reduce_scatter", out);
   check_reduction("reduce_scatter", in.dtype, op);
   check_parts("reduce_scatter", in, out, size_);
-  if (out.numel() && !out.device.is_meta()) do_reduce_scatter(s, in.data, out.data, out.numel(), out.dtype, op);
+  if (!out.numel() || out.device.is_meta()) return;
+  const Inside inside(*this, "reduce_scatter", bytes_of(in));
+  do_reduce_scatter(s, in.data, out.data, out.numel(), out.dtype, op);
 }
 void Communicator::all_gather(const Stream& s, ConstView in, View out) {
   check_view(*this, s, "all_gather", in);
   check_view(*this, s, "all_gather", out);
   check_parts("all_gather", out, in, size_);
-  if (in.numel() && !in.device.is_meta()) do_all_gather(s, in.data, out.data, bytes_of(in));
+  if (!in.numel() || in.device.is_meta()) return;
+  const Inside inside(*this, "all_gather", bytes_of(out));
+  do_all_gather(s, in.data, out.data, bytes_of(in));
 }
 void Communicator::broadcast(const Stream& s, View inout, int root) {
   check_view(*this, s, "broadcast", inout);
   MFL_CHECK(root >= 0 && root < size_, "broadcast: root ", root, " of ", size_, " ranks");
-  if (inout.numel() && !inout.device.is_meta()) do_broadcast(s, inout.data, bytes_of(inout), root);
+  if (!inout.numel() || inout.device.is_meta()) return;
+  const Inside inside(*this, "broadcast", bytes_of(inout));
+  do_broadcast(s, inout.data, bytes_of(inout), root);
+}
+
+void Communicator::exchange(const void* mine, void* all, std::size_t bytes) {
+  const Inside inside(*this, "exchange", bytes);
+  do_exchange(mine, all, bytes);
+}
+
+Communicator::Progress Communicator::progress() const {
+  std::lock_guard lock(progress_mutex_);
+  return progress_;
+}
+Communicator::Inside::Inside(Communicator& c, const char* call, std::size_t bytes) : comm_(c) {
+  std::lock_guard lock(c.progress_mutex_);
+  c.progress_ = {c.progress_.begun + 1, true, call, bytes};
+}
+Communicator::Inside::~Inside() {
+  std::lock_guard lock(comm_.progress_mutex_);
+  comm_.progress_.inside = false;
 }
 
 void Communicator::barrier() { gather<char>(0); }

@@ -22,6 +22,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -72,6 +73,16 @@ class Communicator {
   bool any(bool mine);  // true on one rank at least; the same answer on every rank
   bool all(bool mine);
 
+  // Where this rank stands in the order of calls, control plane included: matching calls have the same number on every rank. From
+  // any thread.
+  struct Progress {
+    std::uint64_t begun = 0;  // calls so far
+    bool inside = false;      // the host is inside the last of them
+    const char* call = "";    // its name
+    std::size_t bytes = 0;    // and size
+  };
+  Progress progress() const;
+
   // Throws CommError if a collective has failed in the background or another rank has aborted. Cheap; from any thread.
   virtual void check() {}
   // Ends the run: no rank is left hanging. Waiting ranks throw CommError with `why` (thread, file, nccl); under MPI all
@@ -93,10 +104,24 @@ class Communicator {
   virtual void do_all_gather(const Stream&, const void* in, void* out, std::size_t bytes) = 0;
   virtual void do_broadcast(const Stream&, void* inout, std::size_t bytes, int root) = 0;
   // Host bytes of every rank, in rank order, into all [size * bytes].
-  virtual void exchange(const void* mine, void* all, std::size_t bytes) = 0;
+  virtual void do_exchange(const void* mine, void* all, std::size_t bytes) = 0;
+  void exchange(const void* mine, void* all, std::size_t bytes);
 
   int rank_, size_, local_rank_, local_size_, host_ = 0;
   Device device_;
+
+ private:
+  // Counts a call while it runs.
+  class Inside {
+   public:
+    Inside(Communicator&, const char* call, std::size_t bytes);
+    ~Inside();
+
+   private:
+    Communicator& comm_;
+  };
+  mutable std::mutex progress_mutex_;
+  Progress progress_;
 };
 
 // The communicator of this process for the wanted kind of device; single when nothing says otherwise.

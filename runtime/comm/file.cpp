@@ -71,7 +71,7 @@ class File final : public Communicator {
                              bytes, " expected; the ranks are not making the same calls");
   }
 
-  void exchange(const void* mine, void* all, std::size_t bytes) override {
+  void do_exchange(const void* mine, void* all, std::size_t bytes) override {
     const std::uint64_t call = calls_++;
     // A copy: `mine` may lie inside `all`.
     const fs::path fresh = folder_ / text("fresh.", rank_);
@@ -81,7 +81,7 @@ class File final : public Communicator {
     std::error_code ignored;
     if (call > 0) fs::remove(path(call - 1, rank_), ignored);
   }
-  void do_all_gather(const Stream&, const void* in, void* out, std::size_t bytes) override { exchange(in, out, bytes); }
+  void do_all_gather(const Stream&, const void* in, void* out, std::size_t bytes) override { do_exchange(in, out, bytes); }
   void do_all_reduce(const Stream&, void* inout, std::int64_t count, DType t, ReduceOp op) override {
     reduce(inout, static_cast<std::size_t>(count) * size_of(t), 0, count, inout, t, op);
   }
@@ -93,7 +93,7 @@ class File final : public Communicator {
   void reduce(const void* in, std::size_t bytes, std::int64_t first, std::int64_t count, void* out, DType t,
               ReduceOp op) {
     std::vector<char> all(bytes * static_cast<std::size_t>(size_));
-    exchange(in, all.data(), bytes);
+    do_exchange(in, all.data(), bytes);
     std::vector<const void*> parts;
     for (int r = 0; r < size_; ++r)
       parts.push_back(all.data() + static_cast<std::size_t>(r) * bytes + static_cast<std::size_t>(first) * size_of(t));
@@ -101,7 +101,7 @@ class File final : public Communicator {
   }
   void do_broadcast(const Stream&, void* inout, std::size_t bytes, int root) override {
     std::vector<char> all(bytes * static_cast<std::size_t>(size_));
-    exchange(inout, all.data(), bytes);
+    do_exchange(inout, all.data(), bytes);
     std::memcpy(inout, all.data() + static_cast<std::size_t>(root) * bytes, bytes);
   }
 

@@ -112,7 +112,7 @@ class Mpi final : public Communicator {
   void do_all_gather(const Stream&, const void* in, void* out, std::size_t bytes) override {
     gather_bytes("all_gather", in, out, bytes);
   }
-  void exchange(const void* mine, void* all, std::size_t bytes) override { gather_bytes("exchange", mine, all, bytes); }
+  void do_exchange(const void* mine, void* all, std::size_t bytes) override { gather_bytes("exchange", mine, all, bytes); }
   void gather_bytes(const char* op, const void* in, void* out, std::size_t bytes) {
     char* to = static_cast<char*>(out);
     const char* from = static_cast<const char*>(in);

@@ -153,7 +153,7 @@ class Nccl final : public Communicator {
     enqueue("ncclBroadcast",
             [&](ncclComm_t c) { return ncclBroadcast(inout, inout, bytes, ncclUint8, root, c, native(s)); });
   }
-  void exchange(const void* mine, void* all, std::size_t bytes) override { exchange_over(*control_, mine, all, bytes); }
+  void do_exchange(const void* mine, void* all, std::size_t bytes) override { exchange_over(*control_, mine, all, bytes); }
 
   std::unique_ptr<Communicator> control_;
   std::timed_mutex mutex_;  // comm_ goes when the watchdog aborts

@@ -22,7 +22,7 @@ class Single final : public Communicator {
     if (in != out) copy(s, make_view(in, shape, DType::u8, device_), make_view(out, shape, DType::u8, device_));
   }
   void do_broadcast(const Stream&, void*, std::size_t, int) override {}
-  void exchange(const void* mine, void* all, std::size_t bytes) override { std::memcpy(all, mine, bytes); }
+  void do_exchange(const void* mine, void* all, std::size_t bytes) override { std::memcpy(all, mine, bytes); }
 };
 
 }  // namespace

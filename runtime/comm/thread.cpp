@@ -108,7 +108,7 @@ class ThreadRank final : public Communicator {
   void do_all_gather(const Stream&, const void* in, void* out, std::size_t bytes) override {
     gather_bytes("all_gather", in, out, bytes);
   }
-  void exchange(const void* mine, void* all, std::size_t bytes) override { gather_bytes("exchange", mine, all, bytes); }
+  void do_exchange(const void* mine, void* all, std::size_t bytes) override { gather_bytes("exchange", mine, all, bytes); }
   void gather_bytes(const char* op, const void* in, void* out, std::size_t bytes) {
     collective({op, static_cast<std::int64_t>(bytes), "bytes", in, out}, [&](const std::vector<Call>& calls) {
       for (const Call& c : calls) {

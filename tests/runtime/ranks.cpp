@@ -36,7 +36,8 @@ int main(int argc, char** argv) {
     return exit_code(e);
   }
   return run_rank(*comm, [&] {
-    Watchdog dog(*comm, limit);
+    RollCall ranks(*comm);
+    Watchdog dog(*comm, {.stall = limit}, {}, &ranks);
     dog.phase("control plane");
     test::check_control_plane(*comm);
     if (comm->rank() == fail) throw_error<DataError>("scene_07.h5 is truncated");

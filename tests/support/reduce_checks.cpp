@@ -59,8 +59,8 @@ void check_grad_reducer(Communicator& comm) {
       }
   }
   if (comm.size() > 1 && !reducer.timing()) throw_error<Error>("gradient reducer: no timing after three steps");
-  if (!reducer.in_flight().empty())
-    throw_error<Error>("gradient reducer: ", reducer.in_flight(), " is still in flight");
+  if (!reducer.in_flight().what.empty())
+    throw_error<Error>("gradient reducer: ", reducer.in_flight().what, " is still in flight");
 }
 
 }  // namespace mfl::test

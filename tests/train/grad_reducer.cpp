@@ -30,7 +30,7 @@ class Recorder final : public Communicator {
   void do_reduce_scatter(const Stream&, const void*, void*, std::int64_t, DType, ReduceOp) override {}
   void do_all_gather(const Stream&, const void*, void*, std::size_t) override {}
   void do_broadcast(const Stream&, void*, std::size_t, int) override {}
-  void exchange(const void*, void*, std::size_t) override {}
+  void do_exchange(const void*, void*, std::size_t) override {}
 };
 
 // Six parameters of 64 elements (256 bytes); buckets of two.
@@ -131,12 +131,12 @@ TEST(GradReducer, NamesTheBucketInFlight) {
   Fixture f;
   GradReducer r(f.params, f.comm, 512);
   r.begin(true);
-  EXPECT_EQ(r.in_flight(), "");
+  EXPECT_EQ(r.in_flight().what, "");
   std::string during;
-  f.comm.during = [&] { during = r.in_flight(); };
+  f.comm.during = [&] { during = r.in_flight().what; };
   f.ready(r, 4, 6);
   EXPECT_EQ(during, "gradient bucket 1 of 3 (p5 to p4, 0.0 MB)");
-  EXPECT_EQ(r.in_flight(), "");
+  EXPECT_EQ(r.in_flight().what, "");
 }
 
 void on_threads(int n, const std::function<void(Communicator&)>& f) {

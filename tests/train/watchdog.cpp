@@ -13,7 +13,7 @@ TEST(Watchdog, TurnsAStalledCollectiveIntoAnErrorThatNamesPhaseAndBucket) {
   auto ranks = make_thread_ranks(2);
   std::string error;
   std::thread waiting([&] {
-    Watchdog dog(*ranks[0], 0.1, [] { return std::string("gradient bucket 3 of 12"); });
+    Watchdog dog(*ranks[0], {.stall = 0.1}, [] { return InFlight{"gradient bucket 3 of 12"}; });
     dog.phase("backward");
     try {
       ranks[0]->barrier();  // rank 1 never comes
@@ -29,7 +29,7 @@ TEST(Watchdog, TurnsAStalledCollectiveIntoAnErrorThatNamesPhaseAndBucket) {
 }
 TEST(Watchdog, StaysQuietWhileThereIsProgress) {
   auto c = make_single(kCpu);
-  Watchdog dog(*c, 0.4);
+  Watchdog dog(*c, {.stall = 0.4});
   for (int i = 0; i < 12; ++i) {
     std::this_thread::sleep_for(50ms);
     dog.phase("forward");
@@ -38,7 +38,7 @@ TEST(Watchdog, StaysQuietWhileThereIsProgress) {
 }
 TEST(Watchdog, WithoutALimitItStillWatchesTheCommunicator) {
   auto ranks = make_thread_ranks(2);
-  Watchdog dog(*ranks[0], 0);
+  Watchdog dog(*ranks[0], {.stall = 0});
   ranks[1]->abort("rank 1 failed: no disk left");
   for (int i = 0; i < 100; ++i) {
     std::this_thread::sleep_for(50ms);
@@ -56,7 +56,7 @@ TEST(WatchdogDeathTest, EndsAProcessThatDoesNotComeBack) {
   EXPECT_EXIT(
       {
         auto c = make_single(kCpu);
-        Watchdog dog(*c, 0.05, {}, 0.05);
+        Watchdog dog(*c, {.stall = 0.05, .grace = 0.05});
         std::this_thread::sleep_for(30s);
       },
       ::testing::ExitedWithCode(kExitComm), "did not come back");

@@ -285,7 +285,8 @@ int Trainer::run(bool dry_run) {
   peak_flops_ = config_.mfl.peak_tflops > 0 ? config_.mfl.peak_tflops * 1e12 : peak_flops(device_info(comm_.device()).name, config_.compute());
   GradReducer reducer(stage_.params, comm_, std::size_t(config_.mfl.bucket_mb * (1 << 20)));
   ObjectLoader loader(set_, sampler, {.workers = config_.dataloader_num_workers, .prefetch = 3, .first_step = state_.data_step}, cache_.get());
-  Watchdog watchdog(comm_, config_.mfl.stall_seconds, [&] { return reducer.in_flight(); });
+  RollCall roll_call(comm_);
+  Watchdog watchdog(comm_, {.stall = config_.mfl.stall_seconds, .silence = config_.mfl.faults.silence_seconds}, [&] { return reducer.in_flight(); }, &roll_call);
 
   int code = kExitOk;
   std::exception_ptr failure;      // of a validation

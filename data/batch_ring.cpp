@@ -20,7 +20,7 @@ struct BatchRing::Impl {
   LoaderOptions options;
   std::vector<Slot> slots;
   Work work;
-  std::uint64_t next_step;
+  std::uint64_t next_step = 0;
   std::optional<std::size_t> current;
   double last_wait = 0, total_wait = 0;
 
@@ -30,7 +30,7 @@ struct BatchRing::Impl {
   bool stop = false;
   std::vector<std::thread> threads;
 
-  explicit Impl(LoaderOptions o) : options(o), slots(o.workers > 0 ? std::size_t(std::max(o.prefetch, 2)) : 1), next_step(o.first_step) {}
+  explicit Impl(LoaderOptions o) : options(o), slots(o.workers > 0 ? std::size_t(std::max(o.prefetch, 2)) : 1) {}
 
   ~Impl() {
     {
@@ -49,7 +49,7 @@ struct BatchRing::Impl {
   }
 
   void read_ahead() {
-    for (std::uint64_t step = options.first_step;; ++step) {
+    for (std::uint64_t step = 0;; ++step) {
       const std::size_t at = step % slots.size();
       Slot& s = slots[at];
       {
@@ -141,6 +141,7 @@ void BatchRing::start(Work work) {
 
 std::size_t BatchRing::next() { return impl_->next(); }
 
+std::uint64_t BatchRing::taken() const { return impl_->next_step; }
 std::size_t BatchRing::current() const {
   MFL_CHECK(impl_->current, "loader: upload before the first next()");
   return *impl_->current;

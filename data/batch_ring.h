@@ -14,9 +14,8 @@
 namespace mfl::data {
 
 struct LoaderOptions {
-  int workers = 4;               // 0: everything in next(), no thread
-  int prefetch = 3;              // batches in the ring
-  std::uint64_t first_step = 0;  // where a resumed run goes on
+  int workers = 4;    // 0: everything in next(), no thread
+  int prefetch = 3;   // batches in the ring
 };
 
 class BatchRing {
@@ -35,6 +34,7 @@ class BatchRing {
   void start(Work);                      // once, when the slots are ready to be filled
   // The next step's slot, filled; waits for it. The slot of the call before may be filled again from now on.
   std::size_t next();
+  std::uint64_t taken() const;           // steps that next() has handed out
   std::size_t current() const;           // of the last next(); an error before the first
   void uploaded(const Stream&);          // copies from the current slot are queued: it is not filled again before they are done
   double last_wait_seconds() const;      // of the last next()

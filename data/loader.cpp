@@ -191,6 +191,7 @@ Batch Loader::upload(const Stream& stream, Arena& arena) {
   return out;
 }
 
+std::uint64_t Loader::position() const { return impl_->sampler.behind(impl_->ring.taken()); }
 std::int64_t Loader::steps_per_epoch() const { return impl_->sampler.steps_per_epoch(); }
 double Loader::last_wait_seconds() const { return impl_->ring.last_wait_seconds(); }
 double Loader::total_wait_seconds() const { return impl_->ring.total_wait_seconds(); }

@@ -52,6 +52,8 @@ class Loader {
   Batch upload(const Stream&, Arena&);
 
   std::int64_t steps_per_epoch() const;
+  // Behind the batch of the last next(), in the sampler's row: a later run's SamplerOptions::start.
+  std::uint64_t position() const;
   double last_wait_seconds() const;    // of the last next()
   double total_wait_seconds() const;
 

@@ -11,6 +11,7 @@ namespace mfl::data {
 Sampler::Sampler(SamplerOptions o) : options_(o) {
   MFL_CHECK(o.batch >= 1 && o.world >= 1 && o.rank >= 0 && o.rank < o.world, "sampler: batch ", o.batch, ", rank ", o.rank, " of ",
             o.world);
+  MFL_CHECK(!o.once || o.start == 0, "sampler: one pass begins at 0, not at ", o.start);
   if (o.size < 1) throw_error<DataError>("the data set is empty: there is nothing to sample");
 }
 
@@ -33,19 +34,20 @@ const std::vector<std::int64_t>& Sampler::permutation(std::uint64_t epoch) {
   return permutation_;
 }
 
+std::uint64_t Sampler::begin(std::uint64_t step) const {
+  const auto size = static_cast<std::uint64_t>(options_.size), G = global(), start = options_.start;
+  if (options_.once || wraps()) return start + step * G;
+  const std::uint64_t left = (size - start % size) / G;   // steps in the epoch where it starts
+  if (step < left) return start + step * G;
+  const auto steps = static_cast<std::uint64_t>(steps_per_epoch());
+  return (start / size + 1 + (step - left) / steps) * size + (step - left) % steps * G;
+}
+
 std::vector<Pick> Sampler::picks(std::uint64_t step) {
-  const auto& o = options_;
-  const std::uint64_t size = o.size, global = o.batch * o.world, steps = steps_per_epoch();
-  const std::uint64_t epoch = o.once ? 0 : step / steps, first = (o.once ? step : step % steps) * global + o.rank * o.batch;
+  const auto size = static_cast<std::uint64_t>(options_.size), first = begin(step) + static_cast<std::uint64_t>(options_.rank * options_.batch);
   std::vector<Pick> picks;
-  for (std::uint64_t j = first; j < first + o.batch; ++j) {
-    if (wraps()) {   // entry j of the step is use epoch * global + j of the set as a whole
-      const std::uint64_t use = epoch * global + j;
-      picks.push_back({permutation(use / size)[use % size], use / size});
-    } else if (j < size) {
-      picks.push_back({permutation(epoch)[j], epoch});
-    }
-  }
+  for (std::uint64_t use = first; use < first + static_cast<std::uint64_t>(options_.batch); ++use)
+    if (!options_.once || use < size) picks.push_back({permutation(use / size)[use % size], use / size});
   return picks;
 }
 

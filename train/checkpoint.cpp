@@ -131,7 +131,8 @@ Value CheckpointWriter::tree(const RunState& state, double learning_rate, const 
   Value ours = Value::dict();
   ours.set("version", kVersion);
   ours.set("seed", std::int64_t{stage.config().mfl.seed});
-  ours.set("data_step", static_cast<std::int64_t>(state.data_step));
+  ours.set("data_position", static_cast<std::int64_t>(state.data_position.value_or(0)));
+  ours.set("samples_an_update", state.samples_an_update);
   ours.set("best", state.best ? Value(*state.best) : Value());
   ours.set("best_pass", state.best_pass);
   ours.set("config", config_yaml);
@@ -170,11 +171,10 @@ Resumed resume(GslrmStage& stage, const fs::path& path, const std::vector<std::s
   r.state.updates = load_adamw_state(stage.stream, *stage.optimizer, root.at("optimizer"));
   r.state.schedule_updates = root.at("lr_scheduler").at("last_epoch").integer();
   if (const Value* ours = root.find("mfl")) {
-    r.state.data_step = static_cast<std::uint64_t>(ours->at("data_step").integer());
+    if (const Value* at = ours->find("data_position")) r.state.data_position = static_cast<std::uint64_t>(at->integer());
+    if (const Value* count = ours->find("samples_an_update")) r.state.samples_an_update = count->integer();
     if (const Value& best = ours->at("best"); !best.is_none()) r.state.best = best.number();
     r.state.best_pass = ours->at("best_pass").integer();
-  } else {
-    r.state.data_step = static_cast<std::uint64_t>(r.state.passes);   // Python's trainer keeps no data position
   }
   return r;
 }

@@ -29,7 +29,8 @@ struct RunState {
   std::int64_t passes = 0;           // fwdbwd_pass_step: forward/backward passes done
   std::int64_t updates = 0;          // param_update_step: updates that were applied
   std::int64_t schedule_updates = 0; // updates the schedule has counted, left-out ones included (lr_scheduler.last_epoch)
-  std::uint64_t data_step = 0;       // next step of the sampler
+  std::optional<std::uint64_t> data_position;   // of the next sample (data/sampler.h); absent: a file that does not say, as Python's
+  std::int64_t samples_an_update = 0;   // that it was made with; 0: not known
   std::optional<double> best;        // of mfl.keep_best
   std::int64_t best_pass = -1;
 };

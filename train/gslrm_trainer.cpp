@@ -194,6 +194,9 @@ int Trainer::run(bool dry_run) {
   const int accumulation = t.runtime.grad_accum_steps;
   stage_.load_networks(network_sources(config_));
   start_ = begin(stage_, config_, comm_);
+  say_other_batch(leader_, start_.state.samples_an_update,
+                  {.batch = t.dataloader.batch_size_per_gpu, .ranks = comm_.size(), .accumulation = accumulation,
+                   .keys = "training.dataloader.batch_size_per_gpu x training.runtime.grad_accum_steps"});
   take(start_);
   start_pass_ = state_.passes;
   if (!start_.resumed.empty()) {
@@ -230,11 +233,11 @@ int Trainer::run(bool dry_run) {
   }
   peak_flops_ = config_.mfl.peak_tflops > 0 ? config_.mfl.peak_tflops * 1e12
                                             : peak_flops(device_info(comm_.device()).name, config_.compute());
-  data::Loader loader(train_,
-                      {.size = train_->size(), .batch = t.dataloader.batch_size_per_gpu, .rank = comm_.rank(),
-                       .world = comm_.size(), .seed = config_.mfl.seed, .shuffle = true},
-                      {.workers = t.dataloader.num_workers, .prefetch = t.dataloader.batches_ahead(),
-                       .first_step = state_.data_step});
+  data::SamplerOptions order{.size = train_->size(), .batch = t.dataloader.batch_size_per_gpu, .rank = comm_.rank(), .world = comm_.size(),
+                             .seed = config_.mfl.seed, .shuffle = true};
+  if (!state_.data_position) state_.data_position = data::Sampler(order).begin(static_cast<std::uint64_t>(state_.passes));
+  order.start = *state_.data_position;
+  data::Loader loader(train_, order, {.workers = t.dataloader.num_workers, .prefetch = t.dataloader.batches_ahead()});
   RollCall roll_call(comm_);
   Watchdog watchdog(comm_, {.stall = config_.mfl.stall_seconds, .silence = config_.mfl.faults.silence_seconds}, [&] { return reducer_->in_flight(); }, &roll_call);
 
@@ -245,10 +248,10 @@ int Trainer::run(bool dry_run) {
   }
   int code = kExitOk;
   std::exception_ptr failure;   // of a validation
+  int micro = 0;   // a run begins, and goes on, with a window of its own, whatever the window was before
   while (state_.passes < job_.total_passes) {
     Range step_range("step");
     const auto pass_start = std::chrono::steady_clock::now();
-    const int micro = static_cast<int>(state_.passes % accumulation);
     // The run may end inside an accumulation window: what is there is applied.
     const bool boundary = micro + 1 == accumulation || state_.passes + 1 == job_.total_passes;
     const gslrm::LossConfig losses = losses_at(t, state_.passes);
@@ -280,13 +283,15 @@ int Trainer::run(bool dry_run) {
     samples_->micro_batch(stage_.stream, on_host.names, terms_.rows(micro, 1).reshape({kTerms}));
     ++state_.passes;
     show();
-    ++state_.data_step;
+    state_.data_position = loader.position();
     const std::int64_t samples = job_.batch_size;
     if (!boundary) {
+      ++micro;
       report_.meter.add(seconds_since(pass_start), loader.last_wait_seconds(), samples);
       continue;
     }
 
+    const int window = std::exchange(micro, 0) + 1;
     watchdog.phase("update");
     reducer_->join(stage_.context());
     const Tensor places = averaged_.rows(terms, times_.places());
@@ -301,7 +306,7 @@ int Trainer::run(bool dry_run) {
                                     job_.lr_updates);
     if (writer_) writer_->before_update();
     if (sender_) sender_->before_update();
-    stage_.optimizer->step(stage_.stream, lr, micro + 1, terms_.rows(0, micro + 1));
+    stage_.optimizer->step(stage_.stream, lr, window, terms_.rows(0, window));
     stage_.optimizer->request(stage_.stream);
     readback_->request(stage_.stream, terms_);
     times_.request(stage_.stream, places);
@@ -397,6 +402,7 @@ RunHeader Trainer::header() const {
   const DeviceInfo d = device_info(comm_.device());
   h.device = d.name, h.driver = d.driver;
   h.start = start_.how, h.start_pass = state_.passes, h.total_passes = job_.total_passes;
+  h.samples = train_->size(), h.samples_an_update = state_.samples_an_update;
   h.ranks = comm_.size(), h.seed = config_.mfl.seed;
   h.parameters = stage_.params.numel();
   for (const Param& p : stage_.params.all()) h.trainable += p.trainable ? p.numel() : 0;
@@ -438,6 +444,7 @@ std::exception_ptr Trainer::validate() {
 
 void Trainer::take(const Beginning& b) {
   state_ = b.state;
+  state_.samples_an_update = job_.batch_size * config_.training.runtime.grad_accum_steps;
   // One set of weights on all ranks, whatever each has read.
   comm_.broadcast(stage_.stream, stage_.params.values(), 0);
   weights::refresh_compute(stage_.stream, stage_.params);
@@ -458,11 +465,11 @@ bool Trainer::roll_back(Watchdog& watchdog) {
     b = begin(stage_, config_, comm_, /*anew=*/true);
     b.how = "the start of the run";
   }
-  b.state.data_step = state_.data_step;
+  b.state.data_position = state_.data_position;
   take(b);
   queued_.reset();
   saved_pass_ = validated_pass_ = -1;
-  report_.returned(from, state_.passes, b.how, state_.data_step);
+  report_.returned(from, state_.passes, b.how, *state_.data_position);
   return true;
 }
 

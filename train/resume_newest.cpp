@@ -30,4 +30,12 @@ bool resume_first_that_fits(Communicator& comm, const std::vector<std::filesyste
   return false;
 }
 
+void say_other_batch(bool leader, std::int64_t before, const UpdateSize& u) {
+  if (!leader || before <= 0 || before == u.samples()) return;
+  log_warning("this run takes ", u.samples(), " samples an update (", u.batch, " x ", u.ranks, u.ranks == 1 ? " rank x " : " ranks x ", u.accumulation,
+              "), and the checkpoint's run took ", before, ". The data go on behind the last sample, and the learning rate goes on with the updates. ",
+              before % u.ranks == 0 ? text("To go on as before: ", u.keys, " = ", before / u.ranks, '.')
+                                    : text("As before cannot be had on ", u.ranks, " ranks, of which ", before, " is no multiple."));
+}
+
 }  // namespace mfl

@@ -91,6 +91,8 @@ void RunLog::start(const RunHeader& h) {
   j["data_hash"] = h.data_hash;
   j["device"] = h.device;
   j["driver"] = h.driver;
+  j["samples"] = h.samples;
+  j["samples_an_update"] = h.samples_an_update;
   j["ranks"] = h.ranks;
   j["seed"] = h.seed;
   j["parameters"] = h.parameters;

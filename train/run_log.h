@@ -32,6 +32,7 @@ struct RunHeader {
   std::string device = {}, driver = {};
   std::string start = {};  // "new", "initialised from PATH", "resumed from PATH"
   std::int64_t start_pass = 0, total_passes = 0;
+  std::int64_t samples = 0, samples_an_update = 0;   // of the data set; of all ranks and micro-batches
   int ranks = 1;
   std::uint32_t seed = 0;
   std::int64_t parameters = 0, trainable = 0;

@@ -95,7 +95,7 @@ bool RunReport::refused(Communicator& comm) {
   return true;
 }
 
-void RunReport::returned(std::int64_t from, std::int64_t to, const std::string& where, std::uint64_t data_step) {
+void RunReport::returned(std::int64_t from, std::int64_t to, const std::string& where, std::uint64_t data_position) {
   ++returns_;
   refused_ = -1;
   ledger_ = UpdateLedger(ledger_.counts());
@@ -103,9 +103,9 @@ void RunReport::returned(std::int64_t from, std::int64_t to, const std::string& 
   if (!leader_) return;
   const int aside = points.set_aside(to);
   log_warning("pass ", from, ": the run has diverged: ", why_, ". It goes on from pass ", to, " (", where,
-              "), once; the data go on where they were, at step ", data_step, " of the sampler, so that what was seen since then is left out of this epoch.",
+              "), once; the data go on where they were, at position ", data_position, ", so that what was seen since then is left out of this epoch.",
               aside > 0 ? text(" ", aside, aside == 1 ? " checkpoint" : " checkpoints", " of later passes now end in .unsound.") : std::string());
-  log_.event("rolled_back", from, {{"what", why_}, {"from", where}}, {{"to_pass", double(to)}, {"data_step", double(data_step)}, {"set_aside", double(aside)}});
+  log_.event("rolled_back", from, {{"what", why_}, {"from", where}}, {{"to_pass", double(to)}, {"data_position", double(data_position)}, {"set_aside", double(aside)}});
 }
 
 void RunReport::diverged(std::int64_t pass) {

@@ -53,7 +53,7 @@ class RunReport {
   // The leader knows whether a save was refused because the state is not finite; all ranks ask together. True: has diverged, until it
   // goes back.
   bool refused(Communicator&);
-  void returned(std::int64_t from, std::int64_t to, const std::string& where, std::uint64_t data_step);
+  void returned(std::int64_t from, std::int64_t to, const std::string& where, std::uint64_t data_position);
   void diverged(std::int64_t pass);    // and the run ends: says all that is known
   ReturnPoints points;                 // of the leader
   void validation(std::int64_t pass, const ValidationResult&);

@@ -130,7 +130,7 @@ void Validation::share(std::int64_t pass, MetricSums& sums) {
   data::Loader loader(data_,
                       {.size = wanted, .batch = c.training.dataloader.batch_size_per_gpu, .rank = comm_.rank(),
                        .world = comm_.size(), .seed = c.mfl.seed, .shuffle = false, .once = true},
-                      {.workers = c.training.dataloader.num_workers, .prefetch = 2, .first_step = 0});
+                      {.workers = c.training.dataloader.num_workers, .prefetch = 2});
   const Stream& s = stage_.stream;
   const std::int64_t V_in = data_->separate_inputs() > 0 ? 0 : stage_.spec.num_input_views;   // among the compared views
   const perceptual::LpipsLoss* lpips = stage_.lpips();

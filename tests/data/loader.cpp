@@ -50,6 +50,34 @@ TEST(Sampler, OrderDoesNotDependOnRanks) {
   }
 }
 
+// Runs that go on with another number of ranks or another batch take what comes next in the row.
+TEST(Sampler, GoesOnFromAPositionWithAnyGlobalBatch) {
+  for (const std::int64_t size : {24, 26, 5}) {
+    std::vector<Pick> row;
+    SamplerOptions o{.size = size};
+    std::uint64_t dropped = 0;
+    for (const auto& [batch, world, steps] : {std::array{1, 4, 5}, {2, 2, 4}, {4, 1, 3}, {1, 3, 11}, {3, 2, 7}, {2, 2, 9}}) {
+      o.batch = batch, o.world = world;
+      Sampler s(o);
+      EXPECT_EQ(s.behind(0), o.start);
+      for (int step = 0; step < steps; ++step) {
+        EXPECT_EQ(s.begin(std::uint64_t(step)) + std::uint64_t(batch * world), s.behind(std::uint64_t(step) + 1));
+        const std::uint64_t before = s.behind(std::uint64_t(step)), left = s.begin(std::uint64_t(step)) - before;
+        EXPECT_LT(left, std::uint64_t(batch * world));   // of an epoch, too few for a step
+        if (left > 0) {
+          EXPECT_EQ((before + left) % std::uint64_t(size), 0u);
+        }
+        dropped += left;
+        for (const Pick& p : global_batch(o, std::uint64_t(step))) row.push_back(p);
+      }
+      o.start = s.behind(std::uint64_t(steps));
+    }
+    EXPECT_EQ(row.size() + dropped, o.start);
+    std::set<std::pair<std::int64_t, std::uint64_t>> uses;
+    for (const Pick& p : row) EXPECT_TRUE(uses.insert({p.sample, p.pass}).second) << "sample " << p.sample << " twice in pass " << p.pass;
+  }
+}
+
 TEST(Sampler, IsAPureFunctionOfTheStep) {
   const SamplerOptions o{.size = 10, .batch = 3};
   Sampler forward(o), jump(o);
@@ -269,7 +297,7 @@ Taken take(const Batch& b) {
   return {values<float>(b.image), values<float>(b.c2w), values<float>(b.fxfycxcy), values<float>(b.background), values<std::int64_t>(b.index), b.names};
 }
 
-TEST_F(LoaderTest, BatchesDoNotDependOnWorkersOrTheFirstStep) {
+TEST_F(LoaderTest, BatchesDoNotDependOnWorkersOrTheStart) {
   DatasetOptions o = small();
   o.background = parse_background("random");
   o.augmentation = Augmentation{true, 5, {0.9, 1.1}, {0.9, 1.1}};
@@ -287,7 +315,12 @@ TEST_F(LoaderTest, BatchesDoNotDependOnWorkersOrTheFirstStep) {
       EXPECT_EQ(take(b), expected[step]) << workers << " workers, step " << step;
     }
   }
-  Loader resumed(dataset(o), s, {.workers = 2, .first_step = 7});
+  Loader before(dataset(o), s, {.workers = 1});
+  EXPECT_EQ(before.position(), 0u);
+  for (int step = 0; step < 7; ++step) (void)before.next();
+  SamplerOptions later = s;
+  later.start = before.position();
+  Loader resumed(dataset(o), later, {.workers = 2});
   for (int step = 7; step < 10; ++step) EXPECT_EQ(take(resumed.next()), expected[step]);
 }
 

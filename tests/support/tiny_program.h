@@ -41,6 +41,8 @@ class TinyProgram {
   }
 
   const char* name() const { return model_ == Model::gslrm ? "GS-LRM" : "MVDiffusion"; }
+  Model model() const { return model_; }
+  fs::path config() const { return root_ / "run.yaml"; }
   int last() const { return last_; }
   // Part of the path of everything that belongs to a checkpoint and of nothing else.
   const char* checkpoint_part() const { return model_ == Model::gslrm ? "ckpt_" : "checkpoint-"; }
@@ -70,7 +72,7 @@ class TinyProgram {
         io::for_each_piece(t, name, [&](std::span<const std::byte> b) { out[name].append(reinterpret_cast<const char*>(b.data()), b.size()); });
       for (const char* counter : {"fwdbwd_pass_step", "param_update_step"}) out[counter] = std::to_string(file.at(counter).integer());
       out["last_epoch"] = std::to_string(file.at("lr_scheduler").at("last_epoch").integer());
-      out["data_step"] = std::to_string(file.at("mfl").at("data_step").integer());
+      out["data_position"] = std::to_string(file.at("mfl").at("data_position").integer());
       return out;
     }
     mvdiffusion::check_files(checkpoint);
@@ -78,7 +80,7 @@ class TinyProgram {
                              "optimizer.bin", "scheduler.bin"})
       out[file] = bytes(checkpoint / file);
     const nlohmann::json ours = nlohmann::json::parse(bytes(checkpoint / "mfl.json"));
-    for (const char* counter : {"step", "updates", "schedule_count", "data_step", "ema_updates"}) out[counter] = ours.at(counter).dump();
+    for (const char* counter : {"step", "updates", "schedule_count", "data_position", "ema_updates"}) out[counter] = ours.at(counter).dump();
     return out;
   }
   // Saves that were cut off before the checkpoint had its name.

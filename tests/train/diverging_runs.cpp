@@ -3,14 +3,11 @@
 
 #include <cmath>
 #include <cstdlib>
-#include <thread>
 
 #include "data/sampler.h"
 #include "tests/support/run_log_lines.h"
 #include "tests/support/temp_folder.h"
-#include "tests/support/tiny_program.h"
-#include "train/gslrm_trainer.h"
-#include "train/mvdiffusion/trainer.h"
+#include "tests/support/thread_run.h"
 
 namespace mfl {
 namespace {
@@ -27,28 +24,12 @@ struct Set {   // a variable of the environment, for a while
 class Diverging : public ::testing::Test {
  protected:
   explicit Diverging(TinyProgram::Model model = TinyProgram::Model::gslrm)
-      : program(model, "", root / "files", 6), views(model == TinyProgram::Model::mvdiffusion) {}
+      : program(model, "", root / "files", 6) {}
   test::TempFolder root;
   TinyProgram program;
-  bool views;
 
   int run(const std::string& name, std::vector<ConfigOverride> more = {}, int n = 1) {
-    more.insert(more.begin(), views ? ConfigOverride{"output_dir", (root / name).string()}
-                                    : ConfigOverride{"training.checkpointing.checkpoint_dir", (root / name).string()});
-    auto ranks = make_thread_ranks(n);
-    std::vector<int> codes(std::size_t(n), -1);
-    std::vector<std::thread> threads;
-    const std::string file = (root / "files" / "run.yaml").string();
-    for (int r = 0; r < n; ++r)
-      threads.emplace_back([&, r] {
-        Communicator& comm = *ranks[std::size_t(r)];
-        codes[std::size_t(r)] = run_rank(comm, [&] {
-          return views ? mvdiffusion::train(mvdiffusion::load_train_config(file, more).config, comm, {}) : train_gslrm(load_gslrm_config(file, more).config, comm, {});
-        });
-      });
-    for (auto& t : threads) t.join();
-    for (const int c : codes) EXPECT_EQ(c, codes[0]) << "all ranks end with one code";
-    return codes[0];
+    return test::train_on_ranks(program, root / name, std::move(more), n);
   }
   std::vector<nlohmann::json> lines(const std::string& name, const std::string& event) const { return test::log_lines(program.log(root / name), event); }
   auto state(const std::string& name, std::int64_t number) const {
@@ -136,14 +117,14 @@ TEST_F(Diverging, ARunGoesBackOnceWithItsDataWhereTheyWereAndOnTheSameBitsAfterA
   ASSERT_EQ(back.size(), 1u);
   EXPECT_EQ(back[0]["pass"], 5);
   EXPECT_EQ(back[0]["to_pass"], 3);    // the update of pass 4 went well on the weights of pass 3; nothing is known of those of 4
-  EXPECT_EQ(back[0]["data_step"], 5);  // behind the poison
+  EXPECT_EQ(back[0]["data_position"], 5);  // behind the poison
   EXPECT_EQ(back[0]["set_aside"], 1);
   EXPECT_TRUE(fs::exists(root / "straight" / (checkpoint_name(4) + ".unsound")));
   EXPECT_EQ(lines("stopped", "rolled_back").size(), 1u);
   const auto end = state("straight", 6);
   EXPECT_EQ(end, state("again", 6));
   EXPECT_EQ(end, state("stopped", 6));
-  EXPECT_EQ(end.at("data_step"), "8");
+  EXPECT_EQ(end.at("data_position"), "8");
   EXPECT_EQ(end.at("param_update_step"), "6");
   EXPECT_EQ(end.at("last_epoch"), "6");
   expect_finite_files("straight");
@@ -279,13 +260,13 @@ TEST_F(DivergingViews, APoisonedObjectIsNamedAndTheRunGoesBackOnceOnTheSameBits)
   EXPECT_EQ(skipped[0]["suspects"][0]["samples"], nlohmann::json({sample_at(3, 42)}));
   ASSERT_EQ(back.size(), 1u);
   EXPECT_EQ(back[0]["to_pass"], 2);
-  EXPECT_EQ(back[0]["data_step"], 4);
+  EXPECT_EQ(back[0]["data_position"], 4);
   EXPECT_TRUE(fs::exists(root / "straight" / "checkpoint-3.unsound"));
   const auto end = state("straight", 5);
   EXPECT_EQ(end, state("stopped", 5));
   EXPECT_EQ(end.at("ema_updates"), "5");
   EXPECT_EQ(end.at("updates"), "5");
-  EXPECT_EQ(end.at("data_step"), "7");
+  EXPECT_EQ(end.at("data_position"), "7");
 }
 
 TEST_F(DivergingViews, DividedStateGoesBackToTheSameBits) {

@@ -217,6 +217,7 @@ Tensor ObjectLoader::upload(const Stream& stream, Arena& arena) {
   return to;
 }
 
+std::uint64_t ObjectLoader::position() const { return impl_->sampler.behind(impl_->ring.taken()); }
 std::int64_t ObjectLoader::steps_per_epoch() const { return impl_->sampler.steps_per_epoch(); }
 double ObjectLoader::last_wait_seconds() const { return impl_->ring.last_wait_seconds(); }
 

@@ -90,6 +90,8 @@ class ObjectLoader {
   Tensor upload(const Stream&, Arena&);
 
   std::int64_t steps_per_epoch() const;
+  // Behind the batch of the last next(), in the sampler's row: a later run's SamplerOptions::start.
+  std::uint64_t position() const;
   double last_wait_seconds() const;
 
  private:

@@ -221,7 +221,8 @@ void CheckpointWriter::save(const RunState& state, double learning_rate, double 
                {"step", state.step},
                {"updates", state.updates},
                {"schedule_count", state.schedule_count},
-               {"data_step", state.data_step},
+               {"data_position", state.data_position.value_or(0)},
+               {"objects_an_update", state.objects_an_update},
                {"best", state.best ? json(*state.best) : json()},
                {"best_step", state.best_step},
                {"ema_updates", trained_.ema ? trained_.ema->updates() : 0},
@@ -371,7 +372,8 @@ Resumed resume(const Trained& t, const fs::path& checkpoint) {
   }
   t.stream.synchronize();
   if (ours) {
-    r.state.data_step = static_cast<std::uint64_t>(ours->integer_in("data_step", 0, std::int64_t{1} << 50));
+    if (ours->has("data_position")) r.state.data_position = static_cast<std::uint64_t>(ours->integer_in("data_position", 0, std::int64_t{1} << 50));
+    if (ours->has("objects_an_update")) r.state.objects_an_update = ours->integer_in("objects_an_update", 0, std::int64_t{1} << 40);
     if (ours->has("best")) r.state.best = ours->number("best");
     r.state.best_step = ours->integer("best_step", -1);
   }
@@ -392,7 +394,7 @@ Resumed resume(const Trained& t, const fs::path& checkpoint) {
                  : average   ? text(average->tensors.size(), " tensors, ", types_of(*average), ", after ", t.ema->updates(), " updates")
                              : std::string("not in the folder: the average begins anew at the weights"),
                  "\n  data        ",
-                 r.ours ? text("sampler at step ", r.state.data_step) : std::string("no position: the sampler goes on from the run's step"),
+                 r.state.data_position ? text("goes on at position ", *r.state.data_position) : std::string("no position: goes on where this configuration would stand at the run's step"),
                  extra.empty() ? std::string() : text("\n  not taken   ", extra, ": random numbers follow seed and step"));
   return r;
 }

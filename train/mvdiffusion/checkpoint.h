@@ -42,7 +42,8 @@ struct RunState {
   std::int64_t step = 0;             // global_step; N of checkpoint-N
   std::int64_t updates = 0;          // of them applied: AdamW's step
   std::int64_t schedule_count = 0;   // lr_scheduler.last_epoch: one a process and step
-  std::uint64_t data_step = 0;       // next step of the sampler; 0 after resuming Python's, which does not say
+  std::optional<std::uint64_t> data_position = {};   // of the next object (data/sampler.h); absent after resuming Python's
+  std::int64_t objects_an_update = 0;   // that it was made with; 0: not known
   std::optional<double> best = {};   // of the validation metric that keeps a checkpoint
   std::int64_t best_step = -1;
 };

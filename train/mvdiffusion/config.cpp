@@ -300,7 +300,7 @@ std::vector<StepRule> parse_step_rules(const std::string& rules) {
   return list;
 }
 
-double learning_rate(const TrainConfig& c, std::int64_t count, int ranks) {
+double learning_rate(const TrainConfig& c, std::int64_t step, std::int64_t count, int ranks) {
   const double lr = c.learning_rate * (c.scale_lr ? double(c.gradient_accumulation_steps) * c.train_batch_size * ranks : 1.0);
   if (c.lr_scheduler == "constant") return lr;
   if (c.lr_scheduler == "piecewise_constant") {
@@ -309,7 +309,7 @@ double learning_rate(const TrainConfig& c, std::int64_t count, int ranks) {
       if (count < rules[i].below) return lr * rules[i].multiplier;
     return lr * rules.back().multiplier;
   }
-  const double s = double(count), w = double(c.lr_warmup_steps) * ranks, T = double(c.max_train_steps) * ranks;
+  const double s = double(step), w = double(c.lr_warmup_steps), T = double(c.max_train_steps);
   if (s < w) return lr * s / std::max(1.0, w);
   if (c.lr_scheduler == "constant_with_warmup") return lr;
   const double p = std::min(1.0, (s - w) / std::max(1.0, T - w));

@@ -153,9 +153,10 @@ struct StepRule {
 };
 std::vector<StepRule> parse_step_rules(const std::string&);
 
-// Learning rate at a scheduler count, without the groups' factors. The count advances by the number of ranks with every update,
-// as accelerate's does; so does the length: `ranks` x (warm-up, max_train_steps).          get_scheduler of diffusers
-double learning_rate(const TrainConfig&, std::int64_t count, int ranks);
+// Learning rate of the update behind `step` updates, without the groups' factors.          get_scheduler of diffusers
+// accelerate counts one a rank and update, against `ranks` x (warm-up, max_train_steps): the rate of an update does not depend on the
+// number of ranks, but for the rules of piecewise_constant, which are compared with its `count` as they stand.
+double learning_rate(const TrainConfig&, std::int64_t step, std::int64_t count, int ranks);
 
 struct LoadedTrainConfig {
   TrainConfig config;

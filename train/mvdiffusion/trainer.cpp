@@ -104,7 +104,7 @@ class Trainer {
   bool save();                     // false: diverged, the state of the save before is not finite
   std::exception_ptr save_pipeline();   // waits; why it was not written, or null
   bool due(std::int64_t every) const { return every > 0 && state_.step % every == 0; }
-  double rate() const { return learning_rate(config_, state_.schedule_count, comm_.size()); }
+  double rate() const { return learning_rate(config_, state_.step, state_.schedule_count, comm_.size()); }
   fs::path pipeline_folder() const { return config_.model_dir() / "pipeckpts"; }
   Trained trained() {
     return {stage_.stream, stage_.params, *stage_.optimizer, stage_.ema ? &*stage_.ema : nullptr,
@@ -149,11 +149,11 @@ void Trainer::resume_from(const fs::path& folder) {
     log_info("resume: from ", folder.string(), " at step ", r.state.step, ", ", r.state.updates, " updates applied",
              r.ours ? "" : "; written by Python, which keeps no data position");
   state_ = r.state;
-  if (!r.ours) state_.data_step = std::uint64_t(state_.step) * std::uint64_t(config_.gradient_accumulation_steps);
   resumed_ = folder;
 }
 
 void Trainer::agree() {   // whatever each rank has read
+  state_.objects_an_update = std::int64_t{config_.train_batch_size} * comm_.size() * config_.gradient_accumulation_steps;
   comm_.broadcast(stage_.stream, stage_.params.values(), 0);
   weights::refresh_compute(stage_.stream, stage_.params);
 }
@@ -172,6 +172,8 @@ void Trainer::begin() {
     newest_first.push_back(checkpoint_to_resume(config_.model_dir(), from));
   if (resume_first_that_fits(comm_, newest_first, [&](const fs::path& folder) { resume_from(folder); })) {
     start_ = "resumed from " + resumed_.string();
+    say_other_batch(leader_, state_.objects_an_update, {.batch = config_.train_batch_size, .ranks = comm_.size(), .accumulation = config_.gradient_accumulation_steps,
+                                                        .keys = "train_batch_size x gradient_accumulation_steps"});
     start_step_ = state_.step;
     for (const CheckpointFolder& f : all)
       if (f.step <= start_step_) report_.points.add(f.step, f.path);
@@ -194,7 +196,7 @@ bool Trainer::roll_back(Watchdog& watchdog) {
   (void)report_.refused(comm_);
   const std::int64_t sound = report_.sound_before(), from = state_.step;
   if (!report_.may_return()) return false;
-  const std::uint64_t data_step = state_.data_step;
+  const std::uint64_t data_position = *state_.data_position;
   std::string where;
   if (resume_first_that_fits(comm_, report_.points.sound(sound), [&](const fs::path& folder) { resume_from(folder), where = folder.string(); })) {
   } else if (resumed_.empty() && sound > start_step_) {
@@ -206,10 +208,10 @@ bool Trainer::roll_back(Watchdog& watchdog) {
     return false;
   }
   agree();
-  state_.data_step = data_step;
+  state_.data_position = data_position;
   queued_.reset();
   saved_step_ = validated_step_ = -1;
-  report_.returned(from, state_.step, where, data_step);
+  report_.returned(from, state_.step, where, data_position);
   return true;
 }
 
@@ -239,7 +241,7 @@ void Trainer::make_writer() {
 int Trainer::run(bool dry_run) {
   const int accumulation = config_.gradient_accumulation_steps;
   begin();
-  const data::SamplerOptions sampler{.size = set_->size(), .batch = config_.train_batch_size, .rank = comm_.rank(), .world = comm_.size(),
+  data::SamplerOptions sampler{.size = set_->size(), .batch = config_.train_batch_size, .rank = comm_.rank(), .world = comm_.size(),
                                      .seed = config_.seed, .shuffle = true};
   steps_per_epoch_ = std::max<std::int64_t>(1, data::Sampler(sampler).steps_per_epoch() / accumulation);
   if (config_.max_train_steps == 0) config_.max_train_steps = config_.num_train_epochs * steps_per_epoch_;
@@ -284,7 +286,9 @@ int Trainer::run(bool dry_run) {
   prepare_validation();
   peak_flops_ = config_.mfl.peak_tflops > 0 ? config_.mfl.peak_tflops * 1e12 : peak_flops(device_info(comm_.device()).name, config_.compute());
   GradReducer reducer(stage_.params, comm_, std::size_t(config_.mfl.bucket_mb * (1 << 20)));
-  ObjectLoader loader(set_, sampler, {.workers = config_.dataloader_num_workers, .prefetch = 3, .first_step = state_.data_step}, cache_.get());
+  if (!state_.data_position) state_.data_position = data::Sampler(sampler).begin(std::uint64_t(state_.step) * std::uint64_t(accumulation));
+  sampler.start = *state_.data_position;
+  ObjectLoader loader(set_, sampler, {.workers = config_.dataloader_num_workers, .prefetch = 3}, cache_.get());
   RollCall roll_call(comm_);
   Watchdog watchdog(comm_, {.stall = config_.mfl.stall_seconds, .silence = config_.mfl.faults.silence_seconds}, [&] { return reducer.in_flight(); }, &roll_call);
 
@@ -362,7 +366,7 @@ bool Trainer::update(ObjectLoader& loader, GradReducer& reducer, Watchdog& watch
                        });
     times_.end(stage_.stream);
     samples_->micro_batch(stage_.stream, objects.names, stage_.loss_per_sample);
-    ++state_.data_step;
+    state_.data_position = loader.position();
   }
   watchdog.phase("update");
   reducer.join(stage_.context());
@@ -419,6 +423,7 @@ RunHeader Trainer::header() const {
   const DeviceInfo d = device_info(comm_.device());
   h.device = d.name, h.driver = d.driver;
   h.start = start_, h.start_pass = state_.step, h.total_passes = config_.max_train_steps;
+  h.samples = set_->size(), h.samples_an_update = state_.objects_an_update;
   h.ranks = comm_.size(), h.seed = config_.seed;
   h.parameters = stage_.params.numel();
   for (const Param& p : stage_.params.all()) h.trainable += p.trainable ? p.numel() : 0;
@@ -480,7 +485,7 @@ bool Trainer::save() {
   if (sender_) sender_->start();
   if (!writer_) return true;
   const std::int64_t keep = config_.checkpoints_total_limit ? report_.checkpoints_to_keep(int(std::max<std::int64_t>(1, *config_.checkpoints_total_limit))) : 0;
-  writer_->save(state_, rate(), learning_rate(config_, 0, comm_.size()), write_merged(config_), keep > 0 ? std::optional(keep) : std::nullopt);
+  writer_->save(state_, rate(), learning_rate(config_, 0, 0, comm_.size()), write_merged(config_), keep > 0 ? std::optional(keep) : std::nullopt);
   return true;
 }
 

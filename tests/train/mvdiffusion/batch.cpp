@@ -95,7 +95,9 @@ TEST_F(MvDiffusionBatch, JitterIsOneFactorForAllViewsAboutTheirMean) {
 TEST_F(MvDiffusionBatch, BatchesDependNeitherOnWorkersNorOnRanks) {
   const auto s = set({.rule = ReferenceRule::random, .background = data::parse_background("random"), .jitter = Jitter{}});
   auto draw = [&](int workers, int rank, int world, std::uint64_t step) {
-    ObjectLoader l(s, {.batch = 4 / world, .rank = rank, .world = world, .seed = 1}, {.workers = workers, .prefetch = 2, .first_step = step}, nullptr);
+    data::SamplerOptions order{.size = s->size(), .batch = 4 / world, .rank = rank, .world = world, .seed = 1};
+    order.start = data::Sampler(order).begin(step);
+    ObjectLoader l(s, order, {.workers = workers, .prefetch = 2}, nullptr);
     const ObjectBatch& b = l.next();
     EXPECT_TRUE(b.needs_pixels());
     std::vector<float> all(b.pixels.data<float>(), b.pixels.data<float>() + b.pixels.numel());

@@ -101,7 +101,7 @@ struct Small {
     optimizer->request(s);
     state.updates = optimizer->take().updates;
     if (ema) ema->update(s);
-    ++state.step, ++state.schedule_count, ++state.data_step;
+    ++state.step, ++state.schedule_count, state.data_position = state.data_position.value_or(0) + 1;
   }
   double learning_rate() const { return state.schedule_count < 3 ? 1e-2 : 5e-3; }
   std::map<std::string, std::vector<float>> everything() {
@@ -135,7 +135,7 @@ void reads_back_the_same_bits(Device device) {
   test::TempFolder folder;
   Small a(device), b(device, DType::bf16);
   a.randomise(1), b.randomise(2);
-  a.state = {.step = 500, .updates = 498, .schedule_count = 1000, .data_step = 501, .best = 0.1 + 0.2, .best_step = 400};
+  a.state = {.step = 500, .updates = 498, .schedule_count = 1000, .data_position = 501, .objects_an_update = 12, .best = 0.1 + 0.2, .best_step = 400};
   a.ema->set_updates(499);
   a.optimizer->set_updates(a.s, 498);
   const fs::path at = a.save(folder.path());
@@ -150,7 +150,7 @@ void reads_back_the_same_bits(Device device) {
   EXPECT_EQ(r.state.step, 500);
   EXPECT_EQ(r.state.updates, 498);
   EXPECT_EQ(r.state.schedule_count, 1000);
-  EXPECT_EQ(r.state.data_step, 501u);
+  EXPECT_EQ(r.state.data_position, 501u);
   EXPECT_EQ(r.state.best, 0.1 + 0.2);
   EXPECT_EQ(r.state.best_step, 400);
   EXPECT_EQ(b.ema->updates(), 499);

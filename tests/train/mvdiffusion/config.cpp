@@ -93,16 +93,16 @@ TEST(MvDiffusionConfig, InterpolationTakesTheValueOfAnotherKey) {
 
 TEST(MvDiffusionConfig, StepRulesCountRanks) {
   TrainConfig c = parse(kSmallest, {{"step_rules", "1:100,0.5:200,0.25"}});
-  EXPECT_EQ(learning_rate(c, 99, 4), 1e-4);
-  EXPECT_EQ(learning_rate(c, 100, 4), 0.5e-4);
-  EXPECT_EQ(learning_rate(c, 200, 1), 0.25e-4);
+  EXPECT_EQ(learning_rate(c, 24, 99, 4), 1e-4);
+  EXPECT_EQ(learning_rate(c, 25, 100, 4), 0.5e-4);
+  EXPECT_EQ(learning_rate(c, 200, 200, 1), 0.25e-4);
   c.scale_lr = true;
-  EXPECT_DOUBLE_EQ(learning_rate(c, 0, 4), 8e-4);
+  EXPECT_DOUBLE_EQ(learning_rate(c, 0, 0, 4), 8e-4);
   c = parse(kSmallest, {{"lr_scheduler", "cosine"}, {"lr_warmup_steps", "2"}});
-  EXPECT_DOUBLE_EQ(learning_rate(c, 1, 1), 0.5e-4);
-  EXPECT_DOUBLE_EQ(learning_rate(c, 2, 1), 1e-4);
-  EXPECT_DOUBLE_EQ(learning_rate(c, 4, 2), 1e-4);   // two updates of two ranks
-  EXPECT_NEAR(learning_rate(c, 10, 1), 0, 1e-20);
+  EXPECT_DOUBLE_EQ(learning_rate(c, 1, 1, 1), 0.5e-4);
+  EXPECT_DOUBLE_EQ(learning_rate(c, 2, 2, 1), 1e-4);
+  EXPECT_DOUBLE_EQ(learning_rate(c, 2, 6, 2), 1e-4);   // an update of four ranks and one of two
+  EXPECT_NEAR(learning_rate(c, 10, 10, 1), 0, 1e-20);
 }
 
 TEST(MvDiffusionConfig, TheMergedConfigurationParsesToTheSame) {

@@ -12,6 +12,12 @@ export NCCL_NVLS_ENABLE=${NCCL_NVLS_ENABLE:-0}
 export NCCL_DEBUG=${NCCL_DEBUG:-WARN}
 # OpenMPI in containers lacks the right to read another process's memory, and says so for every pair of ranks.
 export OMPI_MCA_btl_vader_single_copy_mechanism=${OMPI_MCA_btl_vader_single_copy_mechanism:-none}
+# mpirun and its daemons notice that a host is gone when their own connections are found dead: after 8 minutes by default, and while
+# they are not, mpirun does not end. With these it is 10 to 12 s: after the ranks have named who is silent (7.5 s), and before they end by
+# themselves (mfl.faults.silence_seconds, 15 s), since mpirun's word to a lost daemon would put off that finding.
+export OMPI_MCA_oob_tcp_keepalive_time=${OMPI_MCA_oob_tcp_keepalive_time:-2}
+export OMPI_MCA_oob_tcp_keepalive_intvl=${OMPI_MCA_oob_tcp_keepalive_intvl:-2}
+export OMPI_MCA_oob_tcp_keepalive_probes=${OMPI_MCA_oob_tcp_keepalive_probes:-5}
 # Errors of device kernels at the call that made them would cost the overlap; to look for one: MFL_SYNC=1.
 
 # Which build: the programs of this node type.

@@ -70,11 +70,18 @@ std::string Watchdog::verdict() {
   }
   const std::string me = text("rank ", comm_.rank(), " of ", comm_.size());
   const double quiet = limits_.silence > 0 ? limits_.silence / 2 : 5;
-  if (ranks_ && limits_.silence > 0)
-    if (const std::vector<int> lost = ranks_->lost(limits_.silence); !lost.empty())
-      return text(me, " has not heard ", lost.size(), lost.size() == 1 ? " rank" : " ranks", " for ", limits_.silence,
-                  " s (mfl.faults.silence_seconds): stopped, killed, or its host or the network gone; it is", phase, "; ",
-                  who_is_missing(ranks_->ranks(), quiet));
+  if (ranks_ && limits_.silence > 0) {
+    const std::vector<int> silent = ranks_->lost(quiet);
+    auto sentence = [&](double seconds) {
+      return text(me, " has not heard ", silent.size(), silent.size() == 1 ? " rank" : " ranks", " for ", seconds,
+                  " s: stopped, killed, or its host or the network gone; it is", phase, "; ", who_is_missing(ranks_->ranks(), quiet));
+    };
+    if (!ranks_->lost(limits_.silence).empty()) return sentence(limits_.silence) + " (mfl.faults.silence_seconds)";
+    // A launcher that finds the host gone ends the run without a word about ranks, so they are named before it can.
+    if (!silent.empty() && silent != silent_) log_warning(sentence(quiet), "; at ", limits_.silence, " s the run ends");
+    if (silent.empty() && !silent_.empty()) log_warning(me, " hears all ranks again");
+    silent_ = silent;
+  }
   if (limits_.stall <= 0 || here.seconds < limits_.stall) return {};
   std::string why = text(me, " has made no progress for ", std::setprecision(3), here.seconds, " s", phase);
   if (ranks_ && comm_.size() > 1) return why + "; " + who_is_missing(ranks_->ranks(), quiet);

@@ -2,7 +2,8 @@
 //
 // The training loop says where it is (`phase`) at every phase of every step. The run ends on all ranks when
 //   - nothing is said for `stall` seconds;
-//   - another rank has not been heard for `silence` seconds (roll_call.h): it was stopped or killed, its host or the network is gone;
+//   - another rank has not been heard for `silence` seconds (roll_call.h): it was stopped or killed, its host or the network is
+//     gone; at half that time there is a warning;
 //   - the communicator reports a failure in the background.
 // The watchdog logs one sentence that names this rank and its phase, the collective that waits (the gradient bucket, from
 // `where`) and the ranks that did not come to it, and aborts the communicator, which releases the waiting threads and
@@ -17,6 +18,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "runtime/comm/roll_call.h"
 
@@ -57,6 +59,7 @@ class Watchdog {
   const char* phase_ = "start";
   Clock::time_point since_ = Clock::now();
   std::string fired_;
+  std::vector<int> silent_;  // ranks that have been warned of
   bool stop_ = false, aborted_ = false;
   std::thread thread_;  // last: it uses the others
 };

@@ -6,8 +6,10 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <exception>
+#include <thread>
 
 #include "runtime/comm/rank_order.h"
 #include "runtime/log.h"
@@ -44,6 +46,11 @@ class Mpi final : public Communicator {
   }
   const char* name() const override { return "mpi"; }
   void abort(const std::string&, int exit_code) noexcept override {
+    // MPI asks the launcher, and waits for its answer; a host that was cut off never gets one.
+    std::thread([exit_code] {
+      std::this_thread::sleep_for(std::chrono::seconds(10));
+      std::_Exit(exit_code);
+    }).detach();
     MPI_Abort(comm_, exit_code);
     std::_Exit(exit_code);
   }

@@ -380,6 +380,7 @@ bool Trainer::settle() {
   const Suspects suspects = s.outcome == UpdateOutcome::non_finite ? samples_->take(comm_) : Suspects{};
   return report_.update(u, suspects, [&](StepRecord& r) {
     r.ranks = times_.mean();
+    if (const auto t = reducer_->timing()) r.reduction_seconds = t->total_ms * 1e-3, r.exposed_seconds = t->exposed_ms * 1e-3;
     r.epoch = double(q.pass) / double(job_.passes_per_epoch);
     r.losses.emplace_back("loss", u.loss);
     const auto weights = gslrm::weights_of(q.losses);

@@ -117,6 +117,7 @@ void RunLog::step(const StepRecord& r) {
   if (r.flops_per_second > 0) j["tflops"] = r.flops_per_second / 1e12;
   if (r.mfu() > 0) j["mfu"] = r.mfu();
   j["memory_bytes"] = r.memory_bytes;
+  if (r.reduction_seconds > 0) j["reduction_seconds"] = r.reduction_seconds, j["exposed_seconds"] = r.exposed_seconds;
   if (!r.ranks.own.empty()) j["rank_seconds"] = r.ranks.own, j["rank_data_wait"] = r.ranks.data_wait;
   j["ledger"] = json_of(r.ledger);
   line(dumped(j));

@@ -51,6 +51,8 @@ struct StepRecord {
   double flops_per_second = 0;   // model FLOPs of this rank; 0: not known
   double peak_flops = 0;         // what MFU is a share of; 0: not known
   std::size_t memory_bytes = 0;  // peak of the step
+  // Of the last update with several ranks: seconds on the communication stream, and those of them that the compute stream waited.
+  double reduction_seconds = 0, exposed_seconds = 0;
   RankSeconds ranks;             // of several ranks: each one's own time and data wait an update, since the last log step
   LedgerCounts ledger;
   double mfu() const { return peak_flops > 0 ? flops_per_second / peak_flops : 0; }

@@ -7,6 +7,7 @@
 //   mfl_bench unet --device cuda --objects 8 --output tests/bench/results/h100/unet.jsonl
 //   mfl_bench reconstruct --device cuda --checkpoint ckpt.pt --output tests/bench/results/h100/reconstruct.jsonl
 //   mfl_bench record --what "GS-LRM, a scene all in" --value 1.21 --unit s --command "mfl_train ..." --output FILE
+//   mfl_bench scaling --one one/log.jsonl --many many/log.jsonl --output FILE       cluster/weak_scaling.sh calls it
 //   mfl_bench table FILE...
 #include <CLI/CLI.hpp>
 #include <chrono>
@@ -23,6 +24,7 @@
 #include "tests/bench/loader.h"
 #include "tests/bench/machine.h"
 #include "tests/bench/reconstruction.h"
+#include "tests/bench/scaling.h"
 #include "tests/bench/table.h"
 #include "tests/bench/unet.h"
 #include "tests/support/op_case.h"
@@ -252,6 +254,20 @@ int main(int argc, char** argv) {
   collectives->add_option("--mib", mib, "f32 buffer; a gradient bucket is mfl.bucket_mb")->check(CLI::Range(1, 8192))->capture_default_str();
   collectives->add_option("--repeats", o.repeats, "timed runs")->check(CLI::Range(1, 100000))->capture_default_str();
 
+  bench::ScalingRuns scaling_runs;
+  std::string scaling_command;
+  int peak_mib = 0;
+  auto* scaling = app.add_subcommand("scaling", "weak scaling from the logs of one rank and of N");
+  scaling->add_option("--one", scaling_runs.one, "log.jsonl of one rank")->required();
+  scaling->add_option("--many", scaling_runs.many, "log.jsonl of N ranks, a later start's updates behind theirs")->required();
+  scaling->add_option("--same", scaling_runs.same, "log.jsonl of one rank with N ranks' samples an update, to compare losses with");
+  scaling->add_option("--warmup", scaling_runs.warmup, "updates that are not timed")->check(CLI::Range(0, 100000))->capture_default_str();
+  scaling->add_option("--loss_bound", scaling_runs.loss_bound, "largest relative difference of two losses")->capture_default_str();
+  scaling->add_option("--peak_mib", peak_mib, "most memory that a GPU held, as nvidia-smi says");
+  scaling->add_option("--device", o.device, "cuda or cpu")->capture_default_str();
+  scaling->add_option("--command", scaling_command, "how to measure it again");
+  scaling->add_option("--output", o.output, "append the record to this file");
+
   std::string what, unit, command, record_device = o.device;
   double value = 0;
   auto* record =
@@ -292,6 +308,29 @@ int main(int argc, char** argv) {
         j.update(bench::describe_machine(kCpu));
         output.put(j);
       }
+      return 0;
+    }
+    if (*scaling) {
+      const bool cpu = parse_device(o.device).is_cpu();
+      const Json found = bench::weak_scaling(scaling_runs);
+      auto number = [&](const char* key) { return found.at(key).get<double>(); };
+      const auto n = found.at("ranks").get<std::int64_t>();
+      std::printf("%-8s %14s %12s %26s %14s %14s\n", "ranks", "samples/s", "update ms", "(10 % to 90 %)", "reduction ms", "exposed ms");
+      std::printf("%-8d %14.4g %12.1f\n", 1, number("one_rank_samples_per_second"), number("one_rank_update_ms"));
+      std::printf("%-8lld %14.4g %12.1f %12.1f to %10.1f %14.2f %14.2f\n", static_cast<long long>(n), number("samples_per_second"), number("update_ms"),
+                  number("update_ms_p10"), number("update_ms_p90"), number("reduction_ms"), number("exposed_ms"));
+      std::printf("efficiency %.1f %%%s\n", number("efficiency_percent"), cpu ? ": nothing, on the CPU ranks share the cores" : "");
+      if (found.contains("losses_compared"))
+        std::printf("losses of %lld updates are those of one rank with the same samples, to %.2g %% at most\n",
+                    static_cast<long long>(found["losses_compared"].get<std::int64_t>()), 100 * number("largest_relative_loss_difference"));
+      Json j = cpu ? Json{{"kind", "figure"}, {"what", text("weak scaling on the CPU, ", n, " ranks: largest relative difference of a loss from one rank's")},
+                          {"value", found.value("largest_relative_loss_difference", 0.0)}, {"unit", ""}, {"command", scaling_command}}
+                   : Json{{"kind", "figure"}, {"what", text("weak scaling, ", n, " GPUs of one")}, {"value", number("efficiency_percent")}, {"unit", "%"},
+                          {"command", scaling_command}};
+      if (peak_mib > 0) j["peak_mib"] = peak_mib;
+      j.update(found);
+      j.update(bench::describe_machine(parse_device(o.device)));
+      Output(o.output).put(j);
       return 0;
     }
     if (*record) {

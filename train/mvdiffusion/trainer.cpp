@@ -97,7 +97,7 @@ class Trainer {
   bool roll_back(Watchdog&);       // after a divergence, collective; false: the run ends
   void prepare_validation();
   RunHeader header() const;
-  bool update(ObjectLoader&, GradReducer&, Watchdog&);   // one step; false as settle()
+  bool update(ObjectLoader&, Watchdog&);   // one step; false as settle()
   bool settle();                   // reads the last update's results; false: training must stop
   std::exception_ptr validate();   // null, or on all ranks why it failed
   void keep_if_best(const ValidationResult&);
@@ -126,6 +126,7 @@ class Trainer {
   std::unique_ptr<ViewValidation> validation_;
   std::unique_ptr<CheckpointWriter> writer_;   // of the leader
   std::unique_ptr<StateSender> sender_;        // of the others
+  std::unique_ptr<GradReducer> reducer_;
   std::unique_ptr<LossReadback> readback_;
   std::unique_ptr<UpdateSamples> samples_;
   RankTimes times_;
@@ -285,17 +286,17 @@ int Trainer::run(bool dry_run) {
   readback_ = std::make_unique<LossReadback>(comm_.device(), accumulation, 1);
   prepare_validation();
   peak_flops_ = config_.mfl.peak_tflops > 0 ? config_.mfl.peak_tflops * 1e12 : peak_flops(device_info(comm_.device()).name, config_.compute());
-  GradReducer reducer(stage_.params, comm_, std::size_t(config_.mfl.bucket_mb * (1 << 20)));
+  reducer_ = std::make_unique<GradReducer>(stage_.params, comm_, std::size_t(config_.mfl.bucket_mb * (1 << 20)));
   if (!state_.data_position) state_.data_position = data::Sampler(sampler).begin(std::uint64_t(state_.step) * std::uint64_t(accumulation));
   sampler.start = *state_.data_position;
   ObjectLoader loader(set_, sampler, {.workers = config_.dataloader_num_workers, .prefetch = 3}, cache_.get());
   RollCall roll_call(comm_);
-  Watchdog watchdog(comm_, {.stall = config_.mfl.stall_seconds, .silence = config_.mfl.faults.silence_seconds}, [&] { return reducer.in_flight(); }, &roll_call);
+  Watchdog watchdog(comm_, {.stall = config_.mfl.stall_seconds, .silence = config_.mfl.faults.silence_seconds}, [&] { return reducer_->in_flight(); }, &roll_call);
 
   int code = kExitOk;
   std::exception_ptr failure;      // of a validation
   while (state_.step < total && code == kExitOk && !failure) {
-    bool finite = update(loader, reducer, watchdog);
+    bool finite = update(loader, watchdog);
     const bool last = state_.step == total;
     const bool validating = validation_ && (due(config_.validation_steps) || last || (state_.step == 1 && config_.validation_sanity_check));
     const Stop stop = signals_ && finite ? signals_->agreed(comm_) : Stop::none;
@@ -337,7 +338,7 @@ int Trainer::run(bool dry_run) {
   return code;
 }
 
-bool Trainer::update(ObjectLoader& loader, GradReducer& reducer, Watchdog& watchdog) {
+bool Trainer::update(ObjectLoader& loader, Watchdog& watchdog) {
   Range range("step");
   const auto start = std::chrono::steady_clock::now();
   const int accumulation = config_.gradient_accumulation_steps;
@@ -352,7 +353,7 @@ bool Trainer::update(ObjectLoader& loader, GradReducer& reducer, Watchdog& watch
     waited += loader.last_wait_seconds();
     watchdog.phase("forward and backward");
     times_.begin(stage_.stream, micro == 0, loader.last_wait_seconds());
-    reducer.begin(boundary);
+    reducer_->begin(boundary);
     EncodedObjects encoded;
     {
       const Tensor pixels = loader.upload(stage_.stream, stage_.step);
@@ -362,16 +363,16 @@ bool Trainer::update(ObjectLoader& loader, GradReducer& reducer, Watchdog& watch
     stage_.micro_batch(std::move(encoded), {.step = std::uint64_t(state_.step), .first_object = std::uint32_t(micro * global + comm_.rank() * batch),
                                             .accumulate = micro > 0},
                        losses_.rows(micro, 1).reshape({1}), [&](ParamRange r) {
-                         if (boundary) reducer.ready(stage_.context(), r);
+                         if (boundary) reducer_->ready(stage_.context(), r);
                        });
     times_.end(stage_.stream);
     samples_->micro_batch(stage_.stream, objects.names, stage_.loss_per_sample);
     state_.data_position = loader.position();
   }
   watchdog.phase("update");
-  reducer.join(stage_.context());
+  reducer_->join(stage_.context());
   const Tensor places = averaged_.rows(accumulation, times_.places());
-  times_.put(stage_.stream, places, reducer.host_seconds());
+  times_.put(stage_.stream, places, reducer_->host_seconds());
   comm_.all_reduce(stage_.stream, averaged_, ReduceOp::avg);
   if (!settle()) return false;
   const double lr = rate();
@@ -404,6 +405,7 @@ bool Trainer::settle() {
   const Suspects suspects = s.outcome == UpdateOutcome::non_finite ? samples_->take(comm_) : Suspects{};
   return report_.update(u, suspects, [&](StepRecord& r) {
     r.ranks = times_.mean();
+    if (const auto t = reducer_->timing()) r.reduction_seconds = t->total_ms * 1e-3, r.exposed_seconds = t->exposed_ms * 1e-3;
     r.epoch = double(q.step) / double(steps_per_epoch_);
     r.losses.emplace_back("loss", loss);
     // Forward once, backward twice, a rank; recomputation is not counted.

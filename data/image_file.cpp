@@ -74,6 +74,7 @@ Image decode_image(std::span<const std::uint8_t> bytes, const std::string& sourc
 }
 
 Image read_image(const std::string& path, std::vector<std::uint8_t>* low) {
+  if (std::error_code none; fs::is_directory(path, none)) throw_error<DataError>(path, ": is a folder, expected an image, PNG or JPEG");
   std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) {
     std::error_code error;

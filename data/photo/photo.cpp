@@ -1,5 +1,6 @@
 #include "data/photo/photo.h"
 
+#include <filesystem>
 #include <fstream>
 #include <opencv2/imgcodecs.hpp>
 
@@ -40,6 +41,7 @@ Photo decode_photo(std::span<const std::uint8_t> bytes, const std::string& sourc
 }
 
 Photo read_photo(const std::string& path) {
+  if (std::error_code none; std::filesystem::is_directory(path, none)) throw_error<DataError>(path, ": is a folder, expected an image, PNG or JPEG");
   std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) throw_error<DataError>(path, ": the image cannot be opened; is the name right?");
   std::vector<std::uint8_t> bytes(static_cast<std::size_t>(std::max<std::streamoff>(in.tellg(), 0)));

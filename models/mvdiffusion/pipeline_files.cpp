@@ -69,7 +69,8 @@ PipelineFiles::PipelineFiles(fs::path folder) : folder_(std::move(folder)) {
     throw_error<DataError>("The pipeline folder ", folder_.string(), " does not exist. FaceLift's is `pipeckpts` of ",
                            "its checkpoints/mvdiffusion; a name on a model hub has to be downloaded first.");
   if (!is_file(folder_ / "model_index.json"))
-    throw_error<DataError>(folder_.string(), " has no model_index.json: expected a pipeline folder in the diffusers layout.");
+    throw_error<DataError>(folder_.string(), " has no model_index.json: expected a pipeline folder in the diffusers layout, ",
+                           "such as FaceLift's `pipeckpts`, or `pipeckpts` in the output folder of a run that has ended.");
   index_ = JsonConfig::read(folder_ / "model_index.json");
   for (const char* name : kNeeded) {
     if (!index_.has(name)) throw_error<DataError>(index_.name(), " names no component \"", name, "\", which is needed.");

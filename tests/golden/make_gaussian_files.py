@@ -7,6 +7,8 @@ formats' descriptions with plyfile, numpy and gzip, and its values (scene.safete
   scene_v2.spz, scene_v3.spz   as written by Niantic's library of those versions: 12 fractional bits
   gsply_v3.spz    with --gsply: by the package gsply (0.4.6), an independent implementation. It must read scene_v*.spz as the scene,
                   and write all but the SH, which it keeps in steps of 1, to the byte
+  ply2splat.splat   with --others: of inria.ply, by the package ply2splat (0.6.0). It must read scene.splat as the scene, and the
+                  package gaussforge (0.6.0) scene.splat and scene_v*.spz
 
 Run from the repository's root:  python3 tests/golden/make_gaussian_files.py
 Made with Python 3.11, numpy 2.4, plyfile 1.1. Values are fixed by formula; nothing is random.
@@ -106,3 +108,43 @@ if "--gsply" in sys.argv:
                                                                   np.ascontiguousarray(features[:, 1:] * flip_sh[:, None])), version=3)
     theirs, ours = (gzip.decompress((out / name).read_bytes()) for name in ("gsply_v3.spz", "scene_v3.spz"))
     assert len(theirs) == len(ours) and theirs[:16 + 20 * N] == ours[:16 + 20 * N]
+
+if "--others" in sys.argv:
+    import io
+
+    import gaussforge
+    import ply2splat
+    from plyfile import PlyData
+
+    # ply2splat cuts bytes where we round them; everything else, the order too, is ours.
+    importance = np.argsort(-np.exp(scaling.sum(1)) * sigmoid, kind="stable")
+    ours = (out / "scene.splat").read_bytes()
+    theirs, count = ply2splat.load_and_convert(str(out / "inria.ply"))
+    assert count == N and len(theirs) == len(ours)
+    numbers = [np.frombuffer(b, "<f4").reshape(N, 8)[:, :6] for b in (theirs, ours)]
+    tail = [np.frombuffer(b, np.uint8).reshape(N, 32)[:, 24:].astype(int) for b in (theirs, ours)]
+    assert np.allclose(*numbers, rtol=1e-6, atol=0) and set((tail[1] - tail[0]).ravel()) <= {0, 1}
+    (out / "ply2splat.splat").write_bytes(theirs)
+    for i, s in zip(importance, ply2splat.load_splat_file(str(out / "scene.splat"))):
+        assert np.allclose(s.position, xyz[i]) and np.allclose(s.scale, np.exp(scaling[i]), rtol=1e-5)
+        assert np.abs(np.array(s.color) / 255 - np.append(np.clip(C0 * features[i, 0] + 0.5, 0, 1), sigmoid[i])).max() < 0.51 / 255
+        assert np.abs((np.array(s.rotation) - 128) / 128 - unit[i]).max() < 1.01 / 128   # 1 is stored as 255
+
+    def agrees(name, kind, order, least):
+        """gaussforge's PLY of the file is the scene within the format's bounds. Of .spz it turns no axes."""
+        v = PlyData.read(io.BytesIO(gaussforge.GaussForge().convert((out / name).read_bytes(), kind, "ply")["data"]))["vertex"]
+        column = lambda *names: np.stack([v[n] for n in names], 1)
+        splat = kind == "splat"
+        turn = np.ones(3) if splat else flip
+        assert np.abs(column("x", "y", "z") * turn - xyz[order]).max() < (1e-6 if splat else 0.6 / 4096), name
+        assert np.abs(column("scale_0", "scale_1", "scale_2") - scaling[order]).max() < (1e-5 if splat else 0.6 / 16), name
+        assert np.abs(1 / (1 + np.exp(-v["opacity"].astype(np.float64))) - sigmoid[order]).max() < (2.6 if splat else 0.6) / 255, name   # never 0 or 1
+        colour = C0 * features[order, 0] + 0.5
+        assert np.abs(C0 * column("f_dc_0", "f_dc_1", "f_dc_2") + 0.5 - (np.clip(colour, 0, 1) if splat else colour)).max() < 0.6 / 255 * (1 if splat else C0 / 0.15), name
+        q = column("rot_0", "rot_1", "rot_2", "rot_3") * np.append(1, turn)
+        assert (np.abs((q * unit[order]).sum(1)) / np.linalg.norm(q, axis=1)).min() > least, name
+
+    agrees("scene.splat", "splat", importance, 0.9999)
+    agrees("scene_v2.spz", "spz", np.arange(N), 0.97)
+    agrees("scene_v3.spz", "spz", np.arange(N), 0.99999)
+    print("ply2splat and gaussforge read scene.splat, gaussforge scene_v*.spz, as the scene")

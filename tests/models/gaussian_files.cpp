@@ -139,6 +139,19 @@ TEST_F(GaussianFiles, GoldenSplatIsReadAndWrittenToTheByte) {
     }
 }
 
+// ply2splat.splat: written by the package ply2splat 0.6.0 from inria.ply (make_gaussian_files.py --others). It and gaussforge 0.6.0
+// read scene.splat, which is ours to the byte (above), as the scene. It cuts bytes where we round them.
+TEST_F(GaussianFiles, ASplatFileOfAnotherProgramIsRead) {
+  const Gaussians g = golden_scene(), back = read_splat(golden("ply2splat.splat"));
+  ASSERT_EQ(back.xyz.shape(), g.xyz.shape());
+  const Differences d = between(g, back, by_importance(g));
+  EXPECT_EQ(d.position, 0);
+  EXPECT_LE(d.log_scale, 1e-6);
+  EXPECT_LE(d.opacity, 1.01 / 255);
+  EXPECT_LE(d.colour, 1.01 / 255 / double(kC0));
+  EXPECT_LE(d.angle, 2.4);
+}
+
 // gsply_v3.spz: written by the package gsply 0.4.6, which knows nothing of ours (make_gaussian_files.py --gsply).
 TEST_F(GaussianFiles, GoldenSpzOfBothVersionsIsRead) {
   const Gaussians g = golden_scene();

@@ -430,6 +430,9 @@ TEST_F(InferEndToEnd, SaysWhatIsWrong) {
   // Pictures.
   std::ofstream(at("broken.png")) << bytes_of(at("mouse.png")).substr(0, 150);
   expect_refusal(with(a, [](Arguments& b) { b.images = {at("broken.png").string()}; }), kExitData, "broken.png");
+  expect_refusal(with(a, [](Arguments& b) { b.images = {at("p").string()}; }), kExitData, "p is a folder, but --image names a picture");
+  expect_refusal(with(a, [](Arguments& b) { b.input.mask = at("p").string(); }), kExitData, "p: is a folder, expected an image");
+  expect_refusal(with(a, [](Arguments& b) { b.out = at("mouse.png").string(); }), kExitData, "A file stands where a folder is needed");
   const Arguments views = with(a, [](Arguments& b) { b.images.clear(), b.pipeline.clear(), b.views = at("five").string(); });
   expect_refusal(views, kExitData, "five does not exist");
   fs::create_directories(at("five"));

@@ -241,6 +241,9 @@ void Run::check_files() const {
     if (network != "formula") files.push_back(network);
   for (const std::string& file : files)
     if (std::error_code none; !file.empty() && !fs::exists(file, none)) throw_error<DataError>(file, " does not exist.");
+  for (const std::string& file : a_.images)
+    if (std::error_code none; fs::is_directory(file, none))
+      throw_error<DataError>(file, " is a folder, but --image names a picture (PNG or JPEG). A folder of six views is given with --views.");
   if (!a_.images.empty() || !a_.sequence.empty())
     if (gslrm_ && input_views() > static_cast<int>(mvdiffusion::kPromptSlots.size()))
       throw_error<ConfigError>("The second stage is given ", input_views(), " views (--input-views, or num_input_views of its configuration), but the first one makes ",

@@ -55,6 +55,17 @@ void to_floats(const std::uint8_t* rgba, std::size_t pixels, const std::uint8_t 
   }
 }
 
+// 1 where all three channels of an image are above the threshold.
+std::vector<std::uint8_t> near_white(const Image& im, double threshold) {
+  const std::size_t channels = static_cast<std::size_t>(im.channels), pixels = im.pixels.size() / channels;
+  std::vector<std::uint8_t> mask(pixels);
+  for (std::size_t i = 0; i < pixels; ++i) {
+    const std::uint8_t* p = im.pixels.data() + channels * i;
+    mask[i] = p[0] > threshold && p[1] > threshold && p[2] > threshold;
+  }
+  return mask;
+}
+
 }  // namespace
 
 Background parse_background(const std::string& s) {
@@ -258,6 +269,7 @@ void Dataset::render(const SamplePlan& plan, int k, const RawView& raw, float* o
   thread_local std::vector<std::uint8_t> buffer;   // fresh pages for each image would cost as much as inflating it
   const std::uint8_t* rgba = nullptr;
   Image im;
+  std::vector<std::uint8_t> mask;   // of an image that changes its colours and has no alpha: 1 where it was near white
   if (as_stored) {
     buffer.resize(4 * pixels);
     r.decode(sample, plan.views[k], raw, buffer);
@@ -268,6 +280,7 @@ void Dataset::render(const SamplePlan& plan, int k, const RawView& raw, float* o
     im = resize_lanczos(im, o.image_size, o.image_size);
     if (plan.flip) flip_horizontal(im);
     if (plan.rotation != 0) im = rotate(im, plan.rotation);
+    if (!alpha && o.auto_mask) mask = near_white(im, o.mask_threshold);
     adjust_brightness(im, plan.brightness);
     adjust_contrast(im, plan.contrast);
     if (!alpha) im = with_channels(im, 4);
@@ -280,9 +293,11 @@ void Dataset::render(const SamplePlan& plan, int k, const RawView& raw, float* o
   }
   to_floats<4>(rgba, pixels, plan.background8.data(), out);
   if (alpha && !o.remove_alpha) return;
-  for (std::size_t i = 0; i < pixels; ++i) {   // alpha from the composited colours, which are multiples of 1/255
-    const auto near_white = [&](int c) { return std::lround(out[4 * i + c] * 255.0f) > o.mask_threshold; };
-    out[4 * i + 3] = o.auto_mask && near_white(0) && near_white(1) && near_white(2) ? 0.0f : 1.0f;
+  // Alpha anew: what is near white is background, judged before brightness and contrast change it where the image had none.
+  for (std::size_t i = 0; i < pixels; ++i) {   // the composited colours are multiples of 1/255
+    const auto near = [&](int c) { return std::lround(out[4 * i + c] * 255.0f) > o.mask_threshold; };
+    const bool ground = !mask.empty() ? mask[i] != 0 : near(0) && near(1) && near(2);
+    out[4 * i + 3] = o.auto_mask && ground ? 0.0f : 1.0f;
   }
 }
 

@@ -141,7 +141,11 @@ int superblock_version(const std::string& path) {
 
 void OpenFile::open() {
   std::error_code error;
-  if (!fs::exists(path, error)) throw_error<DataError>(path, ": does not exist. Make it with mfl_data pack");
+  if (!fs::exists(path, error)) {
+    const std::string text(path), file = text.substr(0, text.rfind('#'));
+    if (file != text && fs::exists(file, error)) throw_error<DataError>(path, ": a split is #train, #val or #test");
+    throw_error<DataError>(path, ": does not exist. Make it with mfl_data pack");
+  }
   if (fs::is_directory(path, error))
     throw_error<DataError>(path, ": is a folder, not a packed file. Pack it: mfl_data pack ", path, " --output FILE.h5");
   if (H5Fis_hdf5(path.c_str()) <= 0)

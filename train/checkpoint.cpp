@@ -133,6 +133,7 @@ Value CheckpointWriter::tree(const RunState& state, double learning_rate, const 
   ours.set("seed", std::int64_t{stage.config().mfl.seed});
   ours.set("data_position", static_cast<std::int64_t>(state.data_position.value_or(0)));
   ours.set("samples_an_update", state.samples_an_update);
+  ours.set("schedule_start", state.schedule_start);
   ours.set("best", state.best ? Value(*state.best) : Value());
   ours.set("best_pass", state.best_pass);
   ours.set("config", config_yaml);
@@ -170,9 +171,12 @@ Resumed resume(GslrmStage& stage, const fs::path& path, const std::vector<std::s
   r.state.passes = root.at("fwdbwd_pass_step").integer();
   r.state.updates = load_adamw_state(stage.stream, *stage.optimizer, root.at("optimizer"));
   r.state.schedule_updates = root.at("lr_scheduler").at("last_epoch").integer();
+  const auto& rates = root.at("lr_scheduler").at("base_lrs").items();
+  if (!rates.empty()) r.learning_rate = rates.front().number();
   if (const Value* ours = root.find("mfl")) {
     if (const Value* at = ours->find("data_position")) r.state.data_position = static_cast<std::uint64_t>(at->integer());
     if (const Value* count = ours->find("samples_an_update")) r.state.samples_an_update = count->integer();
+    if (const Value* start = ours->find("schedule_start")) r.state.schedule_start = start->integer();
     if (const Value& best = ours->at("best"); !best.is_none()) r.state.best = best.number();
     r.state.best_pass = ours->at("best_pass").integer();
   }

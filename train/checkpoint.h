@@ -31,6 +31,7 @@ struct RunState {
   std::int64_t schedule_updates = 0; // updates the schedule has counted, left-out ones included (lr_scheduler.last_epoch)
   std::optional<std::uint64_t> data_position;   // of the next sample (data/sampler.h); absent: a file that does not say, as Python's
   std::int64_t samples_an_update = 0;   // that it was made with; 0: not known
+  std::int64_t schedule_start = 0;   // updates of the run before the schedule's first: above 0 after optimizer.reset_lr
   std::optional<double> best;        // of mfl.keep_best
   std::int64_t best_pass = -1;
 };
@@ -86,6 +87,7 @@ weights::Coverage load_weights(GslrmStage&, const std::filesystem::path&, const 
 struct Resumed {
   weights::Coverage coverage;
   RunState state;
+  double learning_rate = 0;   // at the peak of the schedule that wrote the file; the configuration's holds
 };
 Resumed resume(GslrmStage&, const std::filesystem::path&, const std::vector<std::string>& allow_missing);
 

@@ -209,6 +209,8 @@ void check_model(const Rules& r, const gslrm::ModelConfig& m) {
   if (g.scaling_modifier)
     r.require(*g.scaling_modifier > 0, "model.gaussians.scaling_modifier", "must be positive, not ",
               *g.scaling_modifier, '.');
+  r.require(m.depth_min <= 0 || m.depth_max <= 0 || m.depth_min < m.depth_max, "model.depth_max", "(", m.depth_max,
+            ") must be above depth_min (", m.depth_min, "): depths lie between them.");
   if (m.half_bbx_size)
     r.require(*m.half_bbx_size > 0, "model.half_bbx_size", "must be positive, not ", *m.half_bbx_size, '.');
 }
@@ -282,18 +284,26 @@ void check_training(const Rules& r, const TrainingConfig& t, int image_size) {
 }
 
 void check_rest(const Rules& r, const GslrmConfig& c) {
-  if (c.evaluation) r.given("evaluation_out_dir", "evaluation: true writes its results there");
-  if (c.inference.enabled) r.given("inference.output_dir", "inference.enabled: true writes its results there");
   if (c.validation.enabled) {
     for (const char* key : {"validation.val_every", "validation.output_dir", "validation.dataset_path"})
       r.given(key, "validation.enabled: true needs it");
     r.require(c.validation.val_every > 0, "validation.val_every", "must be positive, not ", c.validation.val_every,
               '.');
+    r.require(!c.validation.dataset_path.empty() || !c.mfl.data.val.empty(), "validation.dataset_path",
+              "must name a list or a packed file; so may mfl.data.val.");
   }
   r.require(c.mouse.mask_threshold >= 0 && c.mouse.mask_threshold <= 255, "mouse.mask_threshold",
             "must be 0 to 255, not ", c.mouse.mask_threshold, '.');
 
+  const auto& a = c.mouse.augmentation;
+  for (const auto& [key, range] : {std::pair{"mouse.augmentation.brightness_range", a.brightness_range},
+                                   std::pair{"mouse.augmentation.contrast_range", a.contrast_range}})
+    r.require(range[0] >= 0 && range[0] <= range[1], key, "must be two factors [low, high], not [", range[0], ", ", range[1], "].");
+  r.require(!c.training.dataset.dataset_path.empty() || !c.mfl.data.train.empty(), "training.dataset.dataset_path",
+            "must name a list or a packed file; so may mfl.data.train.");
+
   const auto& o = c.mfl;
+  r.one_of("mfl.keep_best", o.keep_best, {"none", "psnr", "ssim", "lpips", "psnr_foreground", "psnr_held_out", "mask_iou"});
   check_device(r, "mfl.device", o.device);
   r.one_of("mfl.compute", o.compute, {"auto", "bf16", "f32"});
   r.one_of("mfl.recompute", o.recompute, {"auto", "none", "block"});

@@ -51,8 +51,8 @@ struct TrainingConfig {
   gslrm::LossConfig losses;  // the six published weights are required
   struct Optimizer {
     double lr = 0, beta1 = 0, beta2 = 0, weight_decay = 0;  // required
-    bool reset_lr = false;              // required; on resume: new learning rate and a fresh schedule
-    bool reset_weight_decay = false;    // required
+    bool reset_lr = false;              // required; continuing another run's checkpoint: a schedule of its own, from there on
+    bool reset_weight_decay = false;    // required; the configuration's weight decay holds in any case
     bool reset_training_state = false;  // resume_ckpt initialises the weights only
     bool operator==(const Optimizer&) const = default;
   } optimizer;

@@ -17,6 +17,7 @@
 #include "train/checkpoint.h"
 #include "train/grad_reducer.h"
 #include "train/gslrm_stage.h"
+#include "train/idle_losses.h"
 #include "train/loss_readback.h"
 #include "train/pictures.h"
 #include "train/plan.h"
@@ -64,10 +65,24 @@ struct Beginning {
   fs::path resumed = {};     // from here; empty: it was initialised, or is fresh
 };
 
+// Whether a checkpoint is one of this run's folder.
+bool own_checkpoint(const GslrmConfig& c, const fs::path& p) {
+  std::error_code missing;
+  return fs::equivalent(fs::absolute(p).parent_path(), c.training.checkpointing.checkpoint_dir, missing);
+}
+
 Beginning resume_from(GslrmStage& stage, const GslrmConfig& c, const Communicator& comm, const fs::path& p) {
-  const Resumed r = resume(stage, p, c.mfl.allow_missing);
+  Resumed r = resume(stage, p, c.mfl.allow_missing);
   if (comm.rank() == 0) log_info(r.coverage.table());
   if (comm.rank() == 0) log_info("resume: from ", p.string(), " at pass ", r.state.passes, ", ", r.state.updates, " updates applied");
+  const auto& o = c.training.optimizer;
+  if (comm.rank() == 0 && o.lr != r.learning_rate)
+    log_info("the learning rate is the configuration's, ", o.lr, "; ", p.string(), " was written with ", r.learning_rate);
+  // A run's own checkpoints go on with its schedule, whichever it was.
+  if (o.reset_lr && !own_checkpoint(c, p)) {
+    r.state.schedule_start = r.state.passes / c.training.runtime.grad_accum_steps, r.state.schedule_updates = 0;
+    if (comm.rank() == 0) log_info("reset_lr: a new schedule with its own warm-up begins here");
+  }
   return {r.state, "resumed from " + p.string(), p};
 }
 
@@ -81,17 +96,28 @@ Beginning begin(GslrmStage& stage, const GslrmConfig& c, Communicator& comm, boo
   };
   auto do_resume = [&](const fs::path& p) { b = resume_from(stage, c, comm, p); };
   const bool explicit_path = !anew && c.mfl.resume != "auto" && c.mfl.resume != "never";
+  const std::vector<CheckpointFile> own = list_checkpoints(ck.checkpoint_dir);
   if (explicit_path) {
     const fs::path p = comm.broadcast_text(newest_checkpoint(c.mfl.resume).string(), 0);
     if (p.empty())
       throw_error<ConfigError>("mfl.resume: there is no checkpoint at ", c.mfl.resume, "; use auto, never, or a ckpt_*.pt file");
     do_resume(p);
+    if (comm.rank() == 0 && !own.empty() && own.back().pass > b.state.passes)
+      log_warning(ck.checkpoint_dir, " holds a later checkpoint, of pass ", own.back().pass, ", and mfl.resume goes back to pass ", b.state.passes,
+                  ": what follows will be trained again, and written over. `--resume auto` goes on from the latest.");
     return b;
   }
   if (!anew && c.mfl.resume == "auto" && !ck.force_resume_ckpt) {
     std::vector<fs::path> newest_first;
-    for (const CheckpointFile& f : list_checkpoints(ck.checkpoint_dir)) newest_first.insert(newest_first.begin(), f.path);
-    if (resume_first_that_fits(comm, newest_first, do_resume)) return b;
+    for (const CheckpointFile& f : own) newest_first.insert(newest_first.begin(), f.path);
+    if (resume_first_that_fits(comm, newest_first, do_resume)) {
+      if (!c.mfl.init.empty())
+        say(text("mfl.init (", c.mfl.init, ") is not read: the run in ", ck.checkpoint_dir, " goes on. `--resume never` or another folder starts anew"));
+      return b;
+    }
+  } else if (!anew && !own.empty()) {
+    say(text(ck.checkpoint_dir, " holds checkpoints up to pass ", own.back().pass, ", which are not read: ",
+             ck.force_resume_ckpt ? "force_resume_ckpt is set" : "mfl.resume is never"));
   }
   auto do_initialise = [&](const std::string& from) {
     const fs::path p = newest_checkpoint(from);
@@ -158,6 +184,10 @@ class Trainer {
   bool save();                     // false: diverged, the state of the save before is not finite
   void forecast_disk() const;
   void show(bool wait = false);    // what has been drawn and written beside training, to the log
+  double rate() const {            // of the next update
+    return learning_rate(lr_schedule(config_.mfl), config_.training.optimizer.lr, state_.schedule_updates, config_.training.schedule.warmup,
+                         horizon(job_, config_.mfl, state_.schedule_start));
+  }
   bool due(std::int64_t every) const { return every > 0 && state_.passes % every == 0; }
 
   GslrmConfig config_;
@@ -179,6 +209,7 @@ class Trainer {
   std::unique_ptr<Validation> validation_;
   std::unique_ptr<UpdateSamples> samples_;
   RankTimes times_;
+  IdleLosses idle_;
   Tensor averaged_;                // terms_, and the places of times_: averaged over ranks together
   Tensor terms_;                   // [accumulation, kTerms]
   RunState state_;
@@ -202,7 +233,7 @@ int Trainer::run(bool dry_run) {
   if (!start_.resumed.empty()) {
     for (const CheckpointFile& f : list_checkpoints(t.checkpointing.checkpoint_dir))
       if (f.pass <= start_pass_) report_.points.add(f.pass, f.path);
-    report_.points.add(start_pass_, start_.resumed, start_.resumed.parent_path() == fs::path(t.checkpointing.checkpoint_dir));
+    report_.points.add(start_pass_, start_.resumed, own_checkpoint(config_, start_.resumed));
   }
 
   if (leader_) log_info(describe(job_, state_.passes));
@@ -302,8 +333,7 @@ int Trainer::run(bool dry_run) {
       code = kExitNotFinite;
       break;
     }
-    const double lr = learning_rate(lr_schedule(config_.mfl), t.optimizer.lr, state_.schedule_updates, t.schedule.warmup,
-                                    job_.lr_updates);
+    const double lr = rate();
     if (writer_) writer_->before_update();
     if (sender_) sender_->before_update();
     stage_.optimizer->step(stage_.stream, lr, window, terms_.rows(0, window));
@@ -374,6 +404,10 @@ bool Trainer::settle() {
   std::copy(mean.begin(), mean.end(), terms.begin());
   state_.updates = s.updates;
   UpdateResult u{.pass = q.pass, .learning_rate = q.learning_rate, .scalars = s, .loss = gslrm::total(q.losses, terms)};
+  if (leader_)
+    for (const std::string& name : idle_.take(gslrm::weights_of(q.losses), terms))
+      log_warning("pass ", q.pass, ": ", name, " has a weight and was exactly 0 in ", IdleLosses::kUpdates, " updates in a row: it teaches nothing. "
+                  "Is there a foreground (or background) in the alpha of the images? `mfl_data doctor` shows it");
   if (s.bad_segment >= 0) u.bad_segment = stage_.optimizer->segment_name(s.bad_segment);
   for (const double w : gslrm::weights_of(q.losses)) u.objective = u.objective * 31 + std::bit_cast<std::uint64_t>(w);
   if (const std::optional<SlowRank> slow = times_.take()) report_.slow(q.pass, *slow);
@@ -481,9 +515,7 @@ bool Trainer::save() {
   saved_pass_ = state_.passes;
   if (sender_) sender_->start();
   if (!writer_) return true;
-  const double lr = learning_rate(lr_schedule(config_.mfl), config_.training.optimizer.lr, state_.schedule_updates,
-                                  config_.training.schedule.warmup, job_.lr_updates);
-  writer_->save(state_, lr, write_merged(config_), report_.checkpoints_to_keep(config_.training.checkpointing.checkpoints_total_limit.value_or(0)));
+  writer_->save(state_, rate(), write_merged(config_), report_.checkpoints_to_keep(config_.training.checkpointing.checkpoints_total_limit.value_or(0)));
   return true;
 }
 
@@ -515,6 +547,11 @@ void Trainer::forecast_disk() const {
 
 int train_gslrm(const GslrmConfig& config, Communicator& comm, const LaunchOptions& launch) {
   set_log_rank(comm.rank(), comm.size());
+  // The published program does something else than train then.
+  for (const auto& [key, on] : {std::pair{"evaluation", config.evaluation}, std::pair{"inference.enabled", config.inference.enabled}})
+    if (on)
+      throw_error<ConfigError>(key, " must be false: this program trains. `mfl_infer --dataset FILE.h5 --gslrm CHECKPOINT --out FOLDER` "
+                               "reconstructs a data set and measures the result.");
   std::size_t memory = launch.memory_bytes;
   if (memory == 0 && comm.device().is_cuda()) memory = device_info(comm.device()).memory_bytes;
   const MemoryPlan plan = plan_gslrm(config, memory, -1, comm.size());
@@ -524,6 +561,8 @@ int train_gslrm(const GslrmConfig& config, Communicator& comm, const LaunchOptio
     io::write_text_file(fs::path(config.log_dir()) / "config.yaml", write_merged(config));
     log_info("memory plan: ", human_bytes(plan.total()), " (state ", human_bytes(plan.state_bytes), ", activations ",
              human_bytes(plan.step_bytes), ", rasterizer ", human_bytes(plan.splat_bytes), ", validation's pictures ", human_bytes(plan.showcase_bytes), "); --plan shows it in detail");
+    if (const std::string& ground = config.training.dataset.background_color; ground != "white" && ground != "1" && ground != "1.0")
+      log_info("images are composited over ", ground, ", renders over white, as published: the model has to paint the ground itself");
     if (memory && plan.total() > memory)
       log_warning("the plan needs ", human_bytes(plan.total()), " of ", human_bytes(memory), " on ", comm.device(), ":\n",
                   describe(config, plan, memory));

@@ -181,4 +181,9 @@ double mean(const std::vector<double>& values) {
   return sum / double(values.size());
 }
 
+double mean_decibels(std::vector<double> views) {
+  for (double& x : views) x = std::min(x, 100.0);
+  return mean(views);
+}
+
 }  // namespace mfl

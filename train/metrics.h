@@ -51,5 +51,8 @@ ViewScores score_views(const Tensor& render, const Tensor& target, const std::ar
 
 // NaN when there is nothing to average.
 double mean(const std::vector<double>&);
+// Of views' decibels, each at most 100: a view that is right to the last bit, such as an empty one on white, has an infinite PSNR,
+// and one of them would be the mean of all.
+double mean_decibels(std::vector<double> views);
 
 }  // namespace mfl

@@ -53,15 +53,17 @@ int run(int argc, char** argv) {
   int overfit = -1;
   bool plan = false, dry = false, verify = false;
   int ranks = 1;
+  // A script's variable that was never set must not turn into fresh weights.
+  const CLI::Validator named([](std::string& s) { return s.empty() ? std::string("the value is empty") : std::string(); }, "");
   app.add_option("config,-c,--config", path, "YAML file in FaceLift's schema, with our section mfl")->required();
   app.add_option("--set", sets, "KEY=VALUE, dotted key; may be repeated")->allow_extra_args(false);
   app.add_option("-s", pairs, "KEY VALUE, as the reference takes it; may be repeated")->expected(2)->allow_extra_args(false);
-  app.add_option("--device", device, "cpu, cuda, cuda:N or auto");
-  app.add_option("--output", output, "checkpoints and logs of this run; replaces checkpoint_dir or output_dir");
-  app.add_option("--load", load, "like resume_ckpt or resume_from_checkpoint");
-  app.add_option("--resume", resume, "auto, never, or a checkpoint to continue from, with its optimizer and counters");
-  app.add_option("--init", init, "checkpoint, or UNet folder, whose weights start a new run at step 0");
-  app.add_option("--overfit", overfit, "train and validate on the first N samples, without augmentation");
+  app.add_option("--device", device, "cpu, cuda, cuda:N or auto")->check(named);
+  app.add_option("--output", output, "checkpoints and logs of this run; replaces checkpoint_dir or output_dir")->check(named);
+  app.add_option("--load", load, "like resume_ckpt or resume_from_checkpoint")->check(named);
+  app.add_option("--resume", resume, "auto, never, or a checkpoint to continue from, with its optimizer and counters")->check(named);
+  app.add_option("--init", init, "checkpoint, or UNet folder, whose weights start a new run at step 0")->check(named);
+  app.add_option("--overfit", overfit, "train and validate on the first N samples, without augmentation")->check(CLI::NonNegativeNumber);
   auto* plans = app.add_flag("--plan", plan, "print parameters, memory and whether it fits; needs no GPU and no data");
   app.add_option("--gpu-memory", memory, "for --plan: the device's memory, such as 12G");
   app.add_option("--ranks", ranks, "for --plan: the run's ranks")->needs(plans)->check(CLI::Range(1, 1 << 20));
@@ -76,7 +78,12 @@ int run(int argc, char** argv) {
 
   std::vector<ConfigOverride> overrides;
   for (const auto& s : sets) overrides.push_back(parse_override(s));
-  for (const auto& p : pairs) overrides.push_back({p[0], p[1]});
+  for (const auto& p : pairs) {
+    if (p.size() != 2) throw_error<ConfigError>("-s ", p.empty() ? std::string("without a key") : p[0], ": expected KEY VALUE, such as -s training.optimizer.lr 0.0001.");
+    overrides.push_back({p[0], p[1]});
+  }
+  if (!init.empty() && !resume.empty() && resume != "auto" && resume != "never")
+    throw_error<ConfigError>("--resume ", resume, " continues a run and --init ", init, " starts a new one from weights. Give one of them.");
   auto set = [&](const char* key, const std::string& value) {
     if (!value.empty()) overrides.push_back({key, value});
   };
@@ -87,6 +94,8 @@ int run(int argc, char** argv) {
   const std::size_t bytes = memory.empty() ? 0 : parse_bytes(memory);
   Start start{.device = "auto", .notes = {}, .plan = plan, .dry = dry, .verify = verify, .memory = bytes};
   if (stage_one) {
+    if (!load.empty() && !resume.empty())
+      throw_error<ConfigError>("--load ", load, " and --resume ", resume, " both say where to continue. Give one of them.");
     if (!output.empty()) set("checkpoint_prefix", "."), set("output_dir", output);
     set("resume_from_checkpoint", !load.empty() ? load : resume == "auto" ? "latest" : resume == "never" ? "null" : resume);
     set("pretrained_unet_path", init);

@@ -87,6 +87,11 @@ inline double learning_rate(LrSchedule schedule, double lr, std::int64_t s, std:
   return lr;
 }
 
+// Length of a schedule that began after `start` updates of the run (optimizer.reset_lr): what is left, or mfl.lr_updates.
+inline std::int64_t horizon(const JobOverview& j, const MflConfig& m, std::int64_t start) {
+  return m.lr_updates > 0 ? j.lr_updates : std::max<std::int64_t>(1, j.lr_updates - start);
+}
+
 // The loss configuration in force at a step: the number of passes done before it.
 //   warmup_pointsdist and step < 1000:   l2 = 0, perceptual = 0, pointsdist = 0.1
 //   step < l2_warmup_steps:              lpips = 0, perceptual = 0

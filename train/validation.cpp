@@ -71,11 +71,11 @@ std::vector<ViewScores> score(const Tensor& render, const Tensor& target, const 
 
 // One sample's share of the means; its first `inputs` views were the model's input.
 void add_sample(MetricSums& sums, const ViewScores& s, std::int64_t inputs, bool alpha) {
-  sums.add("psnr", mean(s.psnr));
+  sums.add("psnr", mean_decibels(s.psnr));
   sums.add("ssim", mean(s.ssim));
   if (const auto held = s.psnr.begin() + inputs; held != s.psnr.end())
-    sums.add("psnr_held_out", mean(std::vector<double>(held, s.psnr.end())));
-  if (!s.foreground_psnr.empty()) sums.add("psnr_foreground", mean(s.foreground_psnr));
+    sums.add("psnr_held_out", mean_decibels({held, s.psnr.end()}));
+  if (!s.foreground_psnr.empty()) sums.add("psnr_foreground", mean_decibels(s.foreground_psnr));
   if (alpha) {
     sums.add("mask_iou", s.mask.iou);
     sums.add("coverage", s.mask.coverage);

@@ -128,6 +128,7 @@ class LoaderTest : public ::testing::Test {
 
 TEST_F(LoaderTest, ViewsAreSortedInputsThenSortedTargets) {
   std::set<std::vector<int>> kinds;
+  bool beyond_60 = false;   // the published bound, cos 60 degrees, is on positions at radius 2.7: some 86 degrees
   for (ViewRule rule : {ViewRule::random, ViewRule::overlap}) {
     DatasetOptions o = small();
     o.rule = rule;
@@ -146,10 +147,12 @@ TEST_F(LoaderTest, ViewsAreSortedInputsThenSortedTargets) {
           best = std::max(best, a[0] * b[0] + a[1] * b[1] + a[2] * b[2]);
         }
         EXPECT_GE(best, 0.5);
+        beyond_60 |= best < 0.5 * 2.7 * 2.7;
       }
     }
   }
   EXPECT_GT(kinds.size(), 40u);
+  EXPECT_TRUE(beyond_60);
   DatasetOptions o = small();
   o.rule = ViewRule::fixed;
   EXPECT_EQ(dataset(o)->plan({0, 9}).views, (std::vector<int>{0, 1, 2, 3}));
@@ -221,6 +224,34 @@ TEST_F(LoaderTest, AlphaFollowsTheKeys) {
     background += white;
   }
   EXPECT_GT(background, 100);
+}
+
+// A white ground below the threshold after a brightness of 0.9 is ground all the same.
+TEST_F(LoaderTest, BrightnessMakesNoForegroundOfTheGround) {
+  Sample s = make_scene({.views = 4, .image_size = 16}, 0);
+  for (View& v : s.views) {
+    v.image = Image(16, 16, 3);
+    std::fill(v.image.pixels.begin(), v.image.pixels.end(), std::uint8_t{255});
+    std::fill_n(v.image.row(5) + 3 * 4, 3 * 6, std::uint8_t{90});
+  }
+  PackInfo info;
+  info.width = info.height = 16, info.samples = 1, info.max_views = 4;
+  {
+    ViewWriter w(folder / "opaque.h5", info, false);
+    w.add(s);
+    w.finish();
+  }
+  DatasetOptions o = small();
+  o.auto_mask = true;
+  o.augmentation = Augmentation{false, 0, {0.9, 0.9}, {1, 1}};
+  const Dataset d(std::make_shared<ViewReader>(folder / "opaque.h5"), o);
+  const SamplePlan p = d.plan({0, 0});
+  std::vector<float> out(16 * 16 * 4);
+  RawView raw;
+  d.reader().read_raw(0, p.views[0], raw);
+  d.render(p, 0, raw, out.data());
+  for (int i = 0; i < 256; ++i) EXPECT_EQ(out[std::size_t(4 * i + 3)], i / 16 == 5 && i % 16 >= 4 && i % 16 < 10 ? 1.0f : 0.0f) << i;
+  EXPECT_LT(out[0], 0.95f);
 }
 
 TEST_F(LoaderTest, CamerasAreScaledAndNormalised) {

@@ -195,6 +195,26 @@ TEST(RasterizeOracle, OneGaussianIsItsFormula) {
     }
 }
 
+// Published: an alpha that was cut at 0.99 passes its gradient on as if it had not been.
+TEST(RasterizeOracle, TheBoundOfAlphaPassesItsGradient) {
+  const Stream stream = Stream::create(kCpu, "test");
+  Arena arena(kCpu, std::size_t{1} << 30, "render");
+  std::vector<double> splat = {8, 8, 0.05, 0.01, 0.08, 1.0, 0.1, 0.6, 1.5}, depth = {2}, image(16 * 16 * 3), dimage(image.size(), 0.0), dsplat(kSplatSize);
+  const std::vector<std::int32_t> rect = {1 << 16 | 1 << 24};
+  for (int c = 0; c < 3; ++c) dimage[std::size_t(3 * (16 * 8 + 8) + c)] = c + 1;   // of the pixel in the middle, where alpha would be 1
+  const View picture = make_view(image.data(), {1, 16, 16, 3}, DType::f64);
+  RasterizeState state;
+  rasterize_fwd(stream, arena, {.splat = make_view(splat.data(), {1, 1, kSplatSize}, DType::f64), .depth = make_view(depth.data(), {1, 1}, DType::f64),
+                                .rect = make_view(static_cast<const void*>(rect.data()), {1, 1}, DType::i32),
+                                .background = {kBackground[0], kBackground[1], kBackground[2]}, .image = picture}, &state);
+  rasterize_bwd(stream, arena, {.background = {kBackground[0], kBackground[1], kBackground[2]}, .image = picture,
+                                .dimage = make_view(dimage.data(), {1, 16, 16, 3}, DType::f64), .dsplat = make_view(dsplat.data(), {1, 1, kSplatSize}, DType::f64)}, state);
+  double wanted = 0;
+  for (int c = 0; c < 3; ++c) wanted += (splat[std::size_t(6 + c)] - kBackground[c]) * (c + 1);
+  EXPECT_NEAR(image[3 * (16 * 8 + 8)], 0.99 * 0.1 + 0.01 * kBackground[0], 1e-9);
+  EXPECT_NEAR(dsplat[5], wanted, 1e-9);
+}
+
 TEST(RasterizeOracle, StopsBeforeTheSplatThatWouldBringTransmittanceBelowTheLimit) {
   // Three splats of alpha 0.98 at the middle: T = 0.02, 4e-4, then 8e-6 < 1e-4: the third is dropped.
   Splats s{1, 3, 16, 16, {}, {1, 2, 3}, {}};

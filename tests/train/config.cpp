@@ -118,6 +118,10 @@ TEST(Config, ValuesOutOfRangeAreRefused) {
   expect_says(error_of(kSmallest, {{"training.losses.l2_loss_weight", "0"}}), "nothing to train");
   expect_says(error_of(kSmallest, {{"model.class_name", "gslrm.model.other.Net"}}), "gslrm.model.gslrm.GSLRM");
   expect_says(error_of(kSmallest, {{"mfl.compute", "fp16"}}), "auto, bf16, f32");
+  expect_says(error_of(kSmallest, {{"mfl.keep_best", "pnsr"}}), "psnr_held_out");
+  expect_says(error_of(kSmallest, {{"model.depth_min", "4"}, {"model.depth_max", "3"}}), "above depth_min (4)");
+  expect_says(error_of(kSmallest, {{"mouse.augmentation.contrast_range", "[2, 1]"}}), "[low, high]");
+  expect_says(error_of(replaced(kSmallest, "data/list.txt", "''")), "must name a list or a packed file");
 }
 
 TEST(Config, OverridesAreTypedByTheirLooks) {

@@ -8,7 +8,11 @@
 #include <iterator>
 #include <numbers>
 
+#include <unistd.h>
+
+#include "data/dataset.h"
 #include "data/sample_json.h"
+#include "tests/support/tiny_gslrm.h"
 #include "train/infer/rank_references.h"
 #include "train/infer/rig.h"
 
@@ -35,6 +39,25 @@ TEST(InferRig, StandsWhereTheSlotsLook) {
     EXPECT_FLOAT_EQ(f[2], 256);
   }
   EXPECT_FLOAT_EQ(canonical_cameras(slots, 32).fxfycxcy.data<float>()[0], 548.9937744140625f / 16);
+}
+
+// What the model is told of cameras at inference is what it was told in training: scaled, turned to the up axis, moved to the distance.
+TEST(InferRig, CamerasAreNormalisedAsInTraining) {
+  const fs::path file = fs::temp_directory_path() / ("mfl_rig_" + std::to_string(::getpid()) + ".h5");
+  test::write_scenes(file, 4, 16, 1);
+  data::DatasetOptions o;
+  o.image_size = 32, o.num_views = 4, o.num_input_views = 2, o.rule = data::ViewRule::fixed;
+  o.normalise = data::CameraNormalisation{true, false, 1.5};
+  const auto reader = std::make_shared<data::ViewReader>(file.string());
+  const data::SamplePlan plan = data::Dataset(reader, o).plan({0, 0});
+  std::vector<SizedCamera> cameras;
+  for (int v = 0; v < 4; ++v) cameras.push_back({reader->camera(0, v), 16, 16});
+  const gslrm::Cameras k = posed_cameras(cameras, o.normalise, {}, 32);
+  for (int v = 0; v < 4; ++v) {
+    for (int i = 0; i < 16; ++i) EXPECT_FLOAT_EQ(k.c2w.data<float>()[16 * v + i], plan.c2w[std::size_t(v)][std::size_t(i)]) << v << ' ' << i;
+    for (int i = 0; i < 4; ++i) EXPECT_FLOAT_EQ(k.fxfycxcy.data<float>()[4 * v + i], plan.fxfycxcy[std::size_t(v)][std::size_t(i)]) << v << ' ' << i;
+  }
+  fs::remove(file);
 }
 
 TEST(InferRig, IsFaceLiftsOwnInItsOrder) {

@@ -64,6 +64,11 @@ TEST(Metrics, PsnrClipsBothImages) {
   const Tensor render = filled({1, 2, 2, 3}, 7), target = filled({1, 2, 2, 3}, 1);
   EXPECT_EQ(psnr(render, target, 0), std::numeric_limits<double>::infinity());
 }
+TEST(Metrics, AViewThatIsEqualIsAHundredDecibelsInAMean) {
+  const Tensor same = filled({1, 2, 2, 3}, 1);
+  EXPECT_EQ(mean_decibels({psnr(same, same, 0), 20}), 60);
+  EXPECT_EQ(mean_decibels({10, 20}), 15);
+}
 TEST(Metrics, WithoutAlphaThereIsNoForeground) {
   const Tensor render = filled({1, 11, 11, 3}, 0.25f), target = filled({1, 11, 11, 3}, 0.5f);
   EXPECT_FALSE(foreground_psnr(render, target, 0));

@@ -13,6 +13,7 @@
 #include "tests/support/tiny_gslrm.h"
 #include "train/checkpoint.h"
 #include "train/gslrm_trainer.h"
+#include "train/schedule.h"
 #include "train/validation.h"
 
 namespace mfl {
@@ -150,6 +151,35 @@ TEST_F(Training, InitialisesFromWeightsAtStepZero) {
   EXPECT_TRUE(fs::exists(root / "target" / checkpoint_name(3)));
 }
 
+// Another run's checkpoint with reset_lr: a schedule of its own over what is left, once; a run's own checkpoint goes on with it.
+TEST_F(Training, ResetLrBeginsAScheduleOfItsOwnAndAResumeKeepsIt) {
+  ASSERT_EQ(train(config("first", {{"training.schedule.max_fwdbwd_passes", "3"}})), kExitOk);
+  std::vector<ConfigOverride> reset = {{"training.checkpointing.resume_ckpt", (root / "first" / checkpoint_name(3)).string()},
+                                       {"training.optimizer.reset_lr", "true"}, {"training.optimizer.lr", "0.004"}, {"mfl.lr_updates", "0"},
+                                       {"training.schedule.max_fwdbwd_passes", "9"}};
+  auto stopped = reset;
+  stopped.push_back({"training.schedule.early_stop_after", "6"});
+  const GslrmConfig c = config("straight", reset);
+  ASSERT_EQ(train(c), kExitOk);
+  const std::int64_t left = job_overview(c, 8, 1).lr_updates - 3;
+  const auto steps = lines("straight", "step");
+  ASSERT_EQ(steps.size(), 6u);
+  for (std::size_t i = 0; i < steps.size(); ++i)
+    EXPECT_DOUBLE_EQ(steps[i]["lr"].get<double>(), learning_rate(LrSchedule::cosine, 0.004, std::int64_t(i), 2, left)) << i;
+  ASSERT_EQ(train(config("stopped", stopped)), kExitOk);
+  ASSERT_EQ(train(config("stopped/", reset)), kExitOk);
+  EXPECT_TRUE(tensors("straight", 9) == tensors("stopped", 9));
+  // Without it the schedule goes on where it was.
+  reset[1].value = "false";
+  ASSERT_EQ(train(config("goes_on", reset)), kExitOk);
+  EXPECT_DOUBLE_EQ(lines("goes_on", "step")[0]["lr"].get<double>(), learning_rate(LrSchedule::cosine, 0.004, 3, 2, left + 3));
+}
+
+TEST_F(Training, ATrainingProgramRefusesToEvaluate) {
+  EXPECT_THROW(train(config("e", {{"evaluation", "true"}})), ConfigError);
+  EXPECT_THROW(train(config("i", {{"inference.enabled", "true"}})), ConfigError);
+}
+
 TEST_F(Training, ValidationReportsLpipsThatNoLossUsesOrSaysWhatIsMissing) {
   const std::vector<ConfigOverride> validating = {
       {"validation.enabled", "true"}, {"validation.val_every", "100"}, {"validation.output_dir", (root / "val").string()},
@@ -276,6 +306,12 @@ TEST_F(Training, KeepsAsManyCheckpointsAsAllowed) {
     EXPECT_GT(j["write_seconds"].get<double>(), 0);
     EXPECT_GT(j["bytes"].get<double>(), 0);
   }
+  // A new run in the folder of one that came further prunes its own, and never those.
+  ASSERT_EQ(train(config("kept", {{"mfl.resume", "never"}, {"training.schedule.max_fwdbwd_passes", "3"}, {"training.checkpointing.checkpoint_every", "1"},
+                                  {"training.checkpointing.checkpoints_total_limit", "2"}})), kExitOk);
+  std::vector<std::int64_t> left;
+  for (const CheckpointFile& f : list_checkpoints(root / "kept")) left.push_back(f.pass);
+  EXPECT_EQ(left, (std::vector<std::int64_t>{2, 3, 5, 6}));
 }
 
 TEST_F(Training, VerifiedCheckpointsAreReadBack) {

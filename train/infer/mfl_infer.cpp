@@ -45,7 +45,7 @@ int main_(int argc, char** argv) {
   app.add_option("--turntable", a.turntable, "orbit, or through the model's input cameras (reference), or through all of the data set's (dataset)")
       ->check(CLI::IsMember({"orbit", "reference", "dataset"}))->capture_default_str();
   app.add_option("--turntable-views", a.turntable_views, "pictures of the strip; default: mfl.render of the configuration")->check(CLI::Range(1, 1000));
-  app.add_option("--turntable-size", a.turntable_size, "pixels, of strip and video; default: likewise")->check(CLI::Range(16, 4096));
+  app.add_option("--turntable-size", a.turntable_size, "pixels, of strip and video; default: likewise")->check(CLI::Range(16, 4080));
   app.add_flag("!--no-video", a.video, "no turntable.mp4");
   app.add_flag("!--no-viewer", a.viewer, "no viewer.html");
   app.add_flag("--rank-references", a.rank_references, "give every view of each sample to the first stage once, and print which one is best");

@@ -1,6 +1,8 @@
 #include "train/mvdiffusion/config.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numbers>
 
 #include "train/config_schema.h"
@@ -198,6 +200,11 @@ void check_training(const Rules& r, const TrainConfig& c) {
 
 void check_own(const Rules& r, const TrainConfig::Mfl& o) {
   check_device(r, "mfl.device", o.device);
+  const std::string metric = o.keep_best.substr(0, o.keep_best.find("-guidance_scale-"));
+  constexpr const char* kMetrics[] = {"psnr", "ssim", "lpips", "psnr_foreground", "mask_iou", "slot_order"};
+  r.require(o.keep_best == "none" || std::find(std::begin(kMetrics), std::end(kMetrics), metric) != std::end(kMetrics), "mfl.keep_best",
+            "must be none, psnr, ssim, lpips, psnr_foreground, mask_iou or slot_order, at a scale (psnr-guidance_scale-3.0) or else at the first one, "
+            "not \"", o.keep_best, "\".");
   r.one_of("mfl.compute", o.compute, {"auto", "bf16", "f32"});
   r.one_of("mfl.recompute", o.recompute, {"auto", "none", "block"});
   r.one_of("mfl.offload", o.offload, {"none", "moments"});

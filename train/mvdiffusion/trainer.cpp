@@ -254,6 +254,8 @@ int Trainer::run(bool dry_run) {
       log_info("steps ", state_.step + 1, " to ", total, " (", steps_per_epoch_, " steps an epoch of ", set_->size(), " objects, ",
                std::int64_t{config_.train_batch_size} * comm_.size() * accumulation, " a step on ", comm_.size(),
                comm_.size() == 1 ? " rank)" : " ranks)");
+    if (config_.lr_warmup_steps > 0 && (config_.lr_scheduler == "piecewise_constant" || config_.lr_scheduler == "constant"))
+      log_info("lr_warmup_steps is not read with lr_scheduler: ", config_.lr_scheduler, ", as published; step_rules make a slow start");
   }
   check_pipeline_target(files_.folder(), pipeline_folder());
   if (dry_run) return kExitOk;

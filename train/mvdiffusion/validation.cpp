@@ -81,8 +81,8 @@ double slot_order(const Tensor& predicted, const Tensor& truth) {
 
 Metrics view_metrics(const Tensor& predicted, const ViewSample& sample) {
   const ViewScores s = score_views(predicted, sample.truth, sample.background);
-  Metrics m = {{"psnr", mean(s.psnr)}, {"ssim", mean(s.ssim)}};
-  if (!s.foreground_psnr.empty()) m.emplace_back("psnr_foreground", mean(s.foreground_psnr));
+  Metrics m = {{"psnr", mean_decibels(s.psnr)}, {"ssim", mean(s.ssim)}};
+  if (!s.foreground_psnr.empty()) m.emplace_back("psnr_foreground", mean_decibels(s.foreground_psnr));
   if (sample.truth.shape()[3] == 4) m.emplace_back("mask_iou", s.mask.iou);
   m.emplace_back("slot_order", slot_order(predicted, sample.truth));
   return m;

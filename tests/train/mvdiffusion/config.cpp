@@ -82,6 +82,8 @@ TEST(MvDiffusionConfig, ValuesThatCannotBeAreRefused) {
   expect_says(error_of(kSmallest, {{"lr_scheduler", "polynomial"}}), "piecewise_constant");
   expect_says(error_of(kSmallest, {{"scale_input_latents", "false"}}), "must be true");
   expect_says(error_of(kSmallest, {{"max_train_steps", "0"}}), "how many updates");
+  expect_says(error_of(kSmallest, {{"mfl.keep_best", "pnsr"}}), "slot_order");
+  EXPECT_EQ(parse(kSmallest, {{"mfl.keep_best", "lpips-guidance_scale-3.0"}}).mfl.keep_best, "lpips-guidance_scale-3.0");
 }
 
 TEST(MvDiffusionConfig, InterpolationTakesTheValueOfAnotherKey) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From a fresh machine to a reconstructed mouse in minutes: installs what is missing, builds, makes a six-camera recording of a
-# procedural mouse, turns it into verified samples, trains a tiny GS-LRM on them, and prints where to look. Uses a GPU when
-# there is one. Asks nothing.
+# procedural mouse, turns it into verified samples, trains tiny models of both stages on them, reconstructs the mouse at moments that
+# they were not shown, and prints where to look. Uses a GPU when there is one. Asks nothing.
 set -euo pipefail
 cd "$(dirname "$0")"
 source cluster/setup.sh
@@ -18,29 +18,9 @@ else
   preset=cpu device=cpu
   if have_gpu; then say "this machine has a GPU, but the demo runs on the CPU: $lack"; fi
 fi
-build "$preset" mfl_data_program mfl_train_program
-bin=build/$preset
+build "$preset" mfl_data_program mfl_train_program mfl_convert mfl_infer
 
-rm -rf "$out"
-mkdir -p "$out"
-
-say "recording a mouse with six cameras"
-"$bin/mfl_data" demo --output "$out/recording" --frames 140 --size 256
-
-say "preprocessing: true cameras, the animal at the origin, four fifths of the time for training"
-# The tip of the tail leaves some pictures at this zoom.
-"$bin/mfl_data" preprocess --video_dir "$out/recording" --output_dir "$out/data" --image_size 64 --zoom 2 --allow_clipped
-
-say "examining what came out"
-"$bin/mfl_data" doctor "$out/data" --report "$out/doctor.html"
-
-say "packing"
-for split in train val; do "$bin/mfl_data" pack "$out/data/data_mouse_$split.txt"; done
-
-say "training on $device"
-"$bin/mfl_train" configs/tiny.yaml --device "$device" --output "$out/run" \
-  --set training.dataset.dataset_path="$out/data/data_mouse_train.h5" \
-  --set validation.dataset_path="$out/data/data_mouse_val.h5" --set mfl.val_samples=4 --set validation.output_dir="$out/validation"
+cluster/demo_steps.sh "build/$preset" "$out" "$device"
 
 say "done in $((SECONDS - started)) s"
 # Of views that the model was not given, of a time that it was not trained on, from the run's own log.
@@ -50,5 +30,7 @@ mouse=$(dirname "$(find "$out/validation" -name gaussians.ply | sort | tail -n 1
 echo "Gaussians      $mouse/gaussians.ply"
 echo "turntable      $(ls "$mouse"/turntable.mp4 "$mouse"/turntable.png 2>/dev/null | head -n 1)"
 echo "viewer         $mouse/viewer.html"
+moment=$(dirname "$(find "$out/reconstructed" -name provenance.json | sort | head -n 1)")
+echo "reconstructed  $moment (from four of its views), $out/from_one_view/${moment##*/} (from one)"
 echo "data report    $out/doctor.html"
 echo "training log   $out/run/log.jsonl"

@@ -37,6 +37,8 @@ run_tests() {
 if [[ $(. /etc/os-release 2>/dev/null && echo "${ID:-}") == debian ]]; then packages+=(chromium); fi
 # The job scripts are tested under a Slurm of the test's own (tests/cluster/slurm.sh); its daemons, not configured, do nothing.
 packages+=(slurm-wlm munge)
+# What mfl_infer leaves is opened by programs that share no code with it (tests/train/read_outputs.py).
+packages+=(python3 ffmpeg)
 install_packages
 status=0
 lack=$(cuda_lacks)

@@ -235,6 +235,24 @@ TEST_F(ViewerInBrowser, AHundredThousandGaussiansInSoftwareRendering) {
   }
 }
 
+// As many Gaussians as the model makes, where nothing but the processor draws: slow, but it appears. Takes a minute or two.
+TEST_F(ViewerInBrowser, AMillionAndAHalfLoadInSoftwareRendering) {
+  if (!std::getenv("MFL_SLOW_TESTS")) GTEST_SKIP() << "MFL_SLOW_TESTS=1 runs it";
+  const test::SplatScene scene = test::ring_scene(SceneKind::trained, 512);
+  write_viewer(page, gaussians_of(scene), cameras_of(scene, 512));
+  std::printf("%lld Gaussians, a page of %.1f MiB\n", static_cast<long long>(scene.gaussians), double(fs::file_size(page)) / 1048576);
+  test::Browser browser(test::Browser::program());
+  const auto begin = std::chrono::steady_clock::now();
+  browser.open(page);
+  ASSERT_EQ(browser.wait_for_state(std::chrono::seconds(300)), "shown");
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  EXPECT_EQ(browser.evaluate("document.getElementById('message').hidden"), true);
+  EXPECT_EQ(browser.evaluate("viewer.scene.count"), scene.gaussians);
+  EXPECT_GT(browser.evaluate("viewer.painter.seen").get<std::int64_t>(), scene.gaussians / 2);
+  std::printf("shown after %.1f s; the page's own memory %.0f MiB; %s\n", seconds,
+              browser.evaluate("performance.memory.usedJSHeapSize / 1048576").get<double>(), browser.evaluate("viewer.painter.device").get<std::string>().c_str());
+}
+
 // As many Gaussians as the model makes, drawn by a graphics card through OpenGL or Vulkan.
 TEST_F(ViewerInBrowser, AMillionAndAHalfOnAGpu) {
   const std::string renderer =

@@ -43,7 +43,7 @@ bool is_permutation(std::span<const int> list, std::size_t size) {
 Tensor read_prompt_embeddings(const std::filesystem::path& path, std::int64_t slots, std::int64_t width) {
   std::error_code none;
   if (!std::filesystem::exists(path, none))
-    throw_error<DataError>("The prompt embeddings ", path.string(), " (prompt_embed_path) do not exist. Without them every view "
+    throw_error<DataError>("The prompt embeddings ", path.string(), " (prompt_embed_path; of mfl_infer --prompts) do not exist. Without them every view "
                            "would look the same to the network. ", kRemedy);
   const io::StoredTensor stored = only_tensor(path);
   const Shape& shape = stored.shape;

@@ -110,7 +110,8 @@ std::string checkpoint_text(const fs::path& folder) {
   s += is_file(folder / "scheduler.bin") ? text("count ", io::read_torch_file(folder / "scheduler.bin").at("last_epoch").integer()) : "missing";
   if (ours) {
     const JsonConfig c = JsonConfig::read(folder / "mfl.json");
-    s += padded("mfl.json") + text("step ", c.integer("step"), ", ", c.integer("updates"), " updates applied, sampler at ", c.integer("data_step"),
+    s += padded("mfl.json") + text("step ", c.integer("step"), ", ", c.integer("updates"), " updates applied",
+                                   c.has("data_position") ? text(", the data at sample ", c.integer("data_position")) : std::string(),
                                    c.has("best") ? text(", best ", c.number("best"), " at step ", c.integer("best_step")) : std::string());
   }
   return s;

@@ -125,5 +125,5 @@ fi
 rm -rf "$output"/*/ckpt_* "$output"/*/checkpoint-* "$output"/*/pipeckpts
 [[ -z $record ]] || words+=(--output "$record")
 [[ -z $memory ]] || words+=(--peak_mib "$memory")
-"$MFL_BUILD/mfl_bench" scaling --one "$output/one/$log" --many "$output/many/$log" --warmup "$warmup" --device "$device" --command "$command_line" "${words[@]}"
+"$MFL_BUILD/mfl_bench" scaling --one "$output/one/$log" --many "$output/many/$log" --warmup "$warmup" --device "$device" --name "$(basename "$config" .yaml)" --command "$command_line" "${words[@]}"
 printf '%4d s  logs: %s (an update of %d samples)\n' $SECONDS "$output" "$update"

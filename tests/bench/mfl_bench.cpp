@@ -255,7 +255,7 @@ int main(int argc, char** argv) {
   collectives->add_option("--repeats", o.repeats, "timed runs")->check(CLI::Range(1, 100000))->capture_default_str();
 
   bench::ScalingRuns scaling_runs;
-  std::string scaling_command;
+  std::string scaling_command, scaling_name = "a run";
   int peak_mib = 0;
   auto* scaling = app.add_subcommand("scaling", "weak scaling from the logs of one rank and of N");
   scaling->add_option("--one", scaling_runs.one, "log.jsonl of one rank")->required();
@@ -265,6 +265,7 @@ int main(int argc, char** argv) {
   scaling->add_option("--loss_bound", scaling_runs.loss_bound, "largest relative difference of two losses")->capture_default_str();
   scaling->add_option("--peak_mib", peak_mib, "most memory that a GPU held, as nvidia-smi says");
   scaling->add_option("--device", o.device, "cuda or cpu")->capture_default_str();
+  scaling->add_option("--name", scaling_name, "what is trained");
   scaling->add_option("--command", scaling_command, "how to measure it again");
   scaling->add_option("--output", o.output, "append the record to this file");
 
@@ -323,9 +324,9 @@ int main(int argc, char** argv) {
       if (found.contains("losses_compared"))
         std::printf("losses of %lld updates are those of one rank with the same samples, to %.2g %% at most\n",
                     static_cast<long long>(found["losses_compared"].get<std::int64_t>()), 100 * number("largest_relative_loss_difference"));
-      Json j = cpu ? Json{{"kind", "figure"}, {"what", text("weak scaling on the CPU, ", n, " ranks: largest relative difference of a loss from one rank's")},
+      Json j = cpu ? Json{{"kind", "figure"}, {"what", text("weak scaling of ", scaling_name, " on the CPU, ", n, " ranks: largest relative difference of a loss from one rank's")},
                           {"value", found.value("largest_relative_loss_difference", 0.0)}, {"unit", ""}, {"command", scaling_command}}
-                   : Json{{"kind", "figure"}, {"what", text("weak scaling, ", n, " GPUs of one")}, {"value", number("efficiency_percent")}, {"unit", "%"},
+                   : Json{{"kind", "figure"}, {"what", text("weak scaling of ", scaling_name, ", ", n, " GPUs of one machine")}, {"value", number("efficiency_percent")}, {"unit", "%"},
                           {"command", scaling_command}};
       if (peak_mib > 0) j["peak_mib"] = peak_mib;
       j.update(found);

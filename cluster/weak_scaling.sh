@@ -106,8 +106,9 @@ rm -rf "$output"/one/ckpt_* "$output"/one/checkpoint-* "$output/one/pipeckpts"
 samples=$(sed -nE 's/.*"event":"start".*"samples":([0-9]+),.*/\1/p' "$output/one/$log" | head -n 1)
 update=$((batch * accumulation * ranks))
 if ((losses)); then
-  # An epoch that is no multiple of an update drops samples, other ones where updates are made differently.
-  ((samples % (batch * ranks) == 0)) || ((samples < batch * ranks && samples % batch == 0)) ||
+  # An epoch that is no multiple of an update drops samples, other ones where updates are made differently; a set that is smaller than
+  # what is taken at once goes round and drops none.
+  ((samples % (batch * ranks) == 0)) || ((samples < batch * ranks && (samples < batch || samples % batch == 0))) ||
     fail "losses cannot be compared: $samples samples are no multiple of $batch x $ranks ranks. Take a set that is (--overfit K takes the first K samples), or --no-losses" 3
 fi
 peak run many "$ranks" "$total"
